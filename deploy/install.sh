@@ -5,7 +5,7 @@
 # /usr/local/sbin/geodrop  the command
 # /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP
 #                          programs. An installation without --xdp removes the drop-in
-# /usr/local/share/man     the man pages
+# /usr/local/share         the man pages, and completions for bash, zsh and fish
 # /etc/geodrop             yours: agent.yaml and policy.yaml; never touched
 #
 # An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile. Before
@@ -73,11 +73,16 @@ takes_configuration "$xdp"
 
 PYTHONPATH=. "$folder/bin/python" -B - <<-'PYTHON'
 	import pathlib
+	from deploy.packages import completions
 	from docs.man.pages import PAGES
-	for page in PAGES:
-	    folder = pathlib.Path(f"/usr/local/share/man/man{page.section}")
-	    folder.mkdir(parents=True, exist_ok=True)
-	    (folder / page.file).write_text(page.roff(), encoding="utf-8")
+	texts = {f"man/man{page.section}/{page.file}": page.roff() for page in PAGES}
+	texts["bash-completion/completions/geodrop"] = completions.bash()
+	texts["zsh/site-functions/_geodrop"] = completions.zsh()
+	texts["fish/vendor_completions.d/geodrop.fish"] = completions.fish()
+	for name, text in texts.items():
+	    path = pathlib.Path("/usr/local/share", name)
+	    path.parent.mkdir(parents=True, exist_ok=True)
+	    path.write_text(text, encoding="utf-8")
 PYTHON
 
 trap - EXIT

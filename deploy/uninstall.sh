@@ -21,7 +21,9 @@ for unit in geodrop.service geodrop.service.d geodrop-boot.service geodrop-compi
 	rm -rf "/usr/local/lib/systemd/system/$unit"
 done
 rm -f /usr/local/lib/sysusers.d/geodrop.conf /usr/local/lib/tmpfiles.d/geodrop.conf /usr/local/sbin/geodrop \
-	/usr/local/share/man/man8/geodrop.8 /usr/local/share/man/man5/geodrop-*.5
+	/usr/local/share/man/man8/geodrop.8 /usr/local/share/man/man5/geodrop-*.5 \
+	/usr/local/share/bash-completion/completions/geodrop /usr/local/share/zsh/site-functions/_geodrop \
+	/usr/local/share/fish/vendor_completions.d/geodrop.fish
 rm -rf /opt/geodrop /opt/geodrop-*
 if is_running; then
 	systemctl daemon-reload

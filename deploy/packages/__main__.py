@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from deploy.packages import bundle, deb, wheels
+from deploy.packages.sources import Sources
 from deploy.packages.targets import PROCESSORS, TARGETS
 
 BUILD = Path(__file__).parents[2] / "build"
@@ -37,10 +38,10 @@ def main() -> None:
     chosen = [target for target in TARGETS if not args.only or str(target) in args.only]
     locked = {target: wheels.fetch(target, BUILD / "wheels") for target in chosen}
     for target in chosen:
-        print(deb.build(target, args.wheel, locked[target], args.to, epoch), flush=True)
+        print(deb.build(target, Sources(args.wheel, locked[target], epoch), args.to), flush=True)
     for processor in PROCESSORS if not args.only else ():
         together = [wheel for target in chosen if target.processor == processor for wheel in locked[target]]
-        print(bundle.build(processor, args.wheel, together, args.to, epoch), flush=True)
+        print(bundle.build(processor, Sources(args.wheel, together, epoch), args.to), flush=True)
     sums = [f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(args.to.iterdir())]
     (args.to / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 

@@ -19,6 +19,7 @@ from deploy.packages.sbom import sbom
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from deploy.packages.sources import Sources
     from deploy.packages.targets import Processor
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,19 +36,14 @@ PIP_NO_INDEX=1 PIP_FIND_LINKS="$PWD/wheels" exec deploy/install.sh "$@" wheels/g
 """
 
 
-def build(processor: Processor, geodrop: Path, locked: Iterable[Path], folder: Path, epoch: int) -> Path:
-    """Write the bundle of a processor into `folder`; return its path.
-
-    `locked` are the wheels of all its targets; a file that serves several Pythons may be named more than once.
-    """
-    wanted = wheels.imported()
-    name = f"geodrop-{wheels.version_of(geodrop)}-offline-{processor.wheel}"
-    chosen = {path.name: path for path in (geodrop, *(one for one in locked if wheels.name_of(one) in wanted))}
-    files = {f"wheels/{path.name}": path.read_bytes() for path in chosen.values()}
+def build(processor: Processor, sources: Sources, folder: Path) -> Path:
+    """Write the bundle of a processor into `folder`; `sources` has the wheels of all its targets. Return its path."""
+    name = f"geodrop-{wheels.version_of(sources.geodrop)}-offline-{processor.wheel}"
+    files = {f"wheels/{path.name}": path.read_bytes() for path in sources.wheels}
     files["requirements/run.txt"] = wheels.lock_of_imported().encode()
     files |= {path: (REPOSITORY / path).read_bytes() for path in (*TREE, *_below(FOLDERS))}
-    packages = [read_package(path, processor.debian) for path in chosen.values()]
-    files["sbom.cdx.json"] = sbom(packages, f"{name}.tar", epoch).encode()
+    packages = [read_package(path, processor.debian) for path in sources.wheels]
+    files["sbom.cdx.json"] = sbom(packages, f"{name}.tar", sources.epoch).encode()
     files["install.sh"] = INSTALL.encode()
     sums = (f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in sorted(files.items()))
     files["SHA256SUMS"] = "".join(sums).encode()
@@ -56,7 +52,7 @@ def build(processor: Processor, geodrop: Path, locked: Iterable[Path], folder: P
     with tarfile.open(to, "w", format=tarfile.GNU_FORMAT) as archive:
         for path, data in sorted(files.items()):
             member = tarfile.TarInfo(f"{name}/{path}")
-            member.size, member.mtime, member.mode = len(data), epoch, 0o755 if path.endswith(".sh") else 0o644
+            member.size, member.mtime, member.mode = len(data), sources.epoch, 0o755 if path.endswith(".sh") else 0o644
             archive.addfile(member, BytesIO(data))
     return to
 

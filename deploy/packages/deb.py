@@ -22,6 +22,7 @@ from deploy.packages.targets import BPF
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from deploy.packages.sources import Sources
     from deploy.packages.targets import Target
 
 SCRIPTS = Path(__file__).parent / "debian"
@@ -49,31 +50,30 @@ DESCRIPTION = """drop packets from unsupported regions in the kernel
  is stopped, restarted or upgraded."""
 
 
-def build(target: Target, geodrop: Path, locked: Sequence[Path], folder: Path, epoch: int) -> Path:
-    """Build a package into `folder` from geodrop's wheel and the locked ones; return its path.
+def build(target: Target, sources: Sources, folder: Path, packing: str = "xz") -> Path:
+    """Build a package into `folder`; return its path.
 
-    Its version is that of the wheel. Raises ValueError if a module needs a library that no package is known for, or is
-    for another processor; subprocess.CalledProcessError if dpkg-deb fails.
+    Its version is that of the wheel; `packing` is a kind that dpkg-deb knows, "none" the quickest. Raises ValueError if
+    a module needs a library that no package is known for, or is for another processor; subprocess.CalledProcessError
+    if dpkg-deb fails.
     """
-    version = f"{wheels.version_of(geodrop)}-{REVISION}~{target.release.name}"
-    wanted = wheels.imported()
-    contents = [geodrop, *(wheel for wheel in locked if wheels.name_of(wheel) in wanted)]
+    version = f"{wheels.version_of(sources.geodrop)}-{REVISION}~{target.release.name}"
     name = f"geodrop_{version}_{target.processor.debian}.deb"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
-        tree.fill(root, target, contents, name, epoch)
-        _changelog(root, version, epoch)
+        tree.fill(root, target, sources, name)
+        _changelog(root, version, sources.epoch)
         files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
         depends = _depends(target, needed(target, files))
         _control(root, target, version, depends, files)
-        _set_times(root, epoch)
+        _set_times(root, sources.epoch)
         to = folder / name
         # More threads would cut the data into as many blocks as the building machine has processors.
         subprocess.run(
-            ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z1", "--build", str(root), str(to)],
-            env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}, stdout=subprocess.DEVNULL, check=True,
+            ["dpkg-deb", "--root-owner-group", "--threads-max=1", f"-Z{packing}", "-z1", "--build", str(root), str(to)],
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(sources.epoch)}, stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
     return to
 

@@ -54,7 +54,7 @@ def read_package(wheel: Path, processor: str) -> Package:
     return Package(
         wheels.name_of(wheel),
         str(fields["Version"]),
-        str(fields["License-Expression"] or entry["licence"]),
+        str(entry.get("licence") or fields["License-Expression"]),
         entry["copyright"],
         hashlib.sha256(wheel.read_bytes()).hexdigest(),
         tuple(sorted({name.split("/")[0] for name in names})),
@@ -122,6 +122,5 @@ ATTRIBUTION = " IP Geolocation by DB-IP, https://db-ip.com\n"
 def _where(licence: str, site: str) -> str:
     if licence in COMMON:
         return f" On Debian systems the text is in /usr/share/common-licenses/{COMMON[licence]}.\n"
-    if licence == "CC-BY-4.0":
-        return " The text is at https://creativecommons.org/licenses/by/4.0/legalcode; it asks for:\n" + ATTRIBUTION
-    return f" The text is in the folders {site}/*.dist-info/licenses, as the makers of the packages put it there.\n"
+    text = f" The text is in the folders {site}/*.dist-info/licenses, as the makers of the packages put it there.\n"
+    return text + ATTRIBUTION if licence == "CC-BY-4.0" else text

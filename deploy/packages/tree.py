@@ -17,8 +17,7 @@ from deploy.packages.sbom import sbom
 from docs.man.pages import PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from deploy.packages.sources import Sources
     from deploy.packages.targets import Target
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,15 +39,14 @@ sys.exit(main())
 ENVIRONMENT = "home = /usr/bin\ninclude-system-site-packages = false\n"
 
 
-def fill(root: Path, target: Target, contents: Sequence[Path], name: str, epoch: int) -> None:
-    """Put everything of the package into `root`; `contents` are the wheels that it holds, geodrop's among them.
+def fill(root: Path, target: Target, sources: Sources, name: str) -> None:
+    """Put everything of the package into `root`; `name` is that of the package's file.
 
-    `name` is that of the package's file, `epoch` its time. Raises KeyError for a wheel that licences.toml
-    does not know.
+    Raises KeyError for a wheel that licences.toml does not know.
     """
     site = f"{PROGRAM}/lib/python{target.release.python}/site-packages"
     modules = root / site
-    for wheel in contents:
+    for wheel in sources.wheels:
         wheels.unpack(wheel, modules)
     _write(root / PROGRAM / "pyvenv.cfg", ENVIRONMENT)
     _write(root / PROGRAM / "bin/geodrop", COMMAND, 0o755)
@@ -57,9 +55,9 @@ def fill(root: Path, target: Target, contents: Sequence[Path], name: str, epoch:
     _copy("deploy/steps.sh", root / PROGRAM / "steps.sh")
     _system(root)
     _documents(root)
-    packages = [read_package(wheel, target.processor.debian) for wheel in contents]
+    packages = [read_package(wheel, target.processor.debian) for wheel in sources.wheels]
     _write(root / DOC / "copyright", debian_copyright(packages, site))
-    _write(root / DOC / "sbom.cdx.json", sbom(packages, name, epoch))
+    _write(root / DOC / "sbom.cdx.json", sbom(packages, name, sources.epoch))
     _copy("deploy/packages/lintian-overrides", root / "usr/share/lintian/overrides/geodrop")
     # Where each shell looks for the completions of packages.
     _write(root / "usr/share/bash-completion/completions/geodrop", completions.bash())

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.packages import deb
 from tests.system.machine import wheels
-from tests.system.packages import EPOCH, locked, target
+from tests.system.packages import sources, target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def wheel() -> Path:
 def package(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the package for Debian 12 on amd64."""
     wanted = target(CODENAME)
-    return deb.build(wanted, wheel, locked(wanted), tmp_path_factory.mktemp("package"), EPOCH)
+    return deb.build(wanted, sources(wheel, wanted), tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploy.packages import deb, tree
 from deploy.packages.elf import read_elf
+from deploy.packages.normal import normalize
 from deploy.packages.targets import BPF, TARGETS
 from tests.packaging.conftest import CODENAME
-from tests.system.packages import EPOCH, locked, target
+from tests.system.packages import sources, target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,18 +30,37 @@ def test_built_twice_it_is_the_same(package: Path, wheel: Path, tmp_path: Path) 
     """Another folder, another umask and other times of the sources make no difference."""
     before = os.umask(0o077)
     try:
-        again = deb.build(target(CODENAME), wheel, locked(target(CODENAME)), tmp_path, EPOCH)
+        again = deb.build(target(CODENAME), sources(wheel, target(CODENAME)), tmp_path)
     finally:
         os.umask(before)
     assert again.name == package.name
     assert again.read_bytes() == package.read_bytes()
 
 
+def test_a_wheel_has_the_bytes_of_its_sources(wheel: Path, tmp_path: Path) -> None:
+    """Whatever modes a umask or a checkout gave the files, and in whatever order they were packed."""
+    made = []
+    for mode, step in ((0o100600, 1), (0o100664, -1)):
+        path = tmp_path / f"{mode:o}.whl"
+        with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(path, "w") as new:
+            for item in old.infolist()[::step]:
+                content = old.read(item)
+                item.external_attr = mode << 16
+                new.writestr(item, content)
+        before = path.read_bytes()
+        normalize(path)
+        made.append(path.read_bytes())
+        assert made[-1] != before
+    assert made[0] == made[1]
+    with zipfile.ZipFile(tmp_path / "100600.whl") as archive, zipfile.ZipFile(wheel) as old:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == set(old.namelist())
+
+
 @pytest.mark.parametrize("wanted", TARGETS if LONG else SHORT, ids=str)
 def test_every_module_fits_the_processor(wanted: Target, wheel: Path, tmp_path: Path) -> None:
     """Each shared object is of the target's machine and Python; the XDP program is of the kernel's own."""
-    chosen = [one for one in locked(wanted) if one.name.startswith(("numpy", "pyyaml", "maxminddb"))]
-    tree.fill(tmp_path, wanted, [wheel, *chosen], "geodrop.deb", EPOCH)
+    tree.fill(tmp_path, wanted, sources(wheel, wanted), "geodrop.deb")
     found = {path: read_elf(path) for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()}
     machines = {str(path): elf.machine for path, elf in found.items() if elf}
     modules = {path for path in machines if re.search(r"\.so(\.|$)", path)}

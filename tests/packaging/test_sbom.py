@@ -95,4 +95,5 @@ def test_the_copyright_file_names_the_same(bom: dict[str, Any], contents: Path) 
     assert len(used) == len(flat(bom))
     explained = set(re.findall(r"^\nLicense: (.+)\n ", text, re.MULTILINE))
     assert {name for one in used for name in re.split(" and | or ", one)} == explained
+    assert not {"(", ")"} & set("".join(used))
     assert "IP Geolocation by DB-IP" in text

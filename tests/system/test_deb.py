@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from tests.system import edge
 from tests.system.checkout import commands
 from tests.system.edge import ALLOWED, DENIED, POLICY, SOURCES, SWITCHED, require_machines, unconfigured
 from tests.system.machine import base, copy
-from tests.system.packages import NEXT, packages
+from tests.system.packages import NEXT, PREVIOUS, RELEASE, before, packages
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 AGENT = edge.AGENT.replace("country.mmdb", "COUNTRY.mmdb")
-RELEASE = os.environ.get("GEODROP_TEST_RELEASE", "bookworm")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +77,7 @@ def test_installed_and_enforced(bare: Edge) -> None:
     bare.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
+@pytest.mark.long
 def test_nothing_is_written_below_usr(bare: Edge) -> None:
     """Commands and the daemon do all of their work on a read-only /usr, and every file is as the package brought it."""
     bare.machine.run("mount", "--bind", "/usr", "/usr")
@@ -109,6 +108,19 @@ def test_upgraded_and_back(bare: Edge) -> None:
         assert bare.show("geodrop.service", "MainPID") not in ("0", pid)
 
 
+@pytest.mark.long
+def test_from_the_commit_before_and_back(bare: Edge, tmp_path: Path) -> None:
+    """What the commit before has written and put in force is taken over, and the other way round."""
+    shutil.copy(before(RELEASE, tmp_path), bare.machine.root / "root")
+    with bare.watched(DENIED, ALLOWED + SWITCHED):
+        for version in (PREVIOUS, __version__):
+            install(bare, version)
+            assert version in bare.geodrop("--version").stdout
+            bare.wait_for_health()
+            bare.machine.run("geodrop", "reload")
+
+
+@pytest.mark.long
 def test_a_daemon_that_is_stopped_stays_so(bare: Edge) -> None:
     """So does a unit that is disabled; the host goes on enforcing."""
     bare.machine.run("systemctl", "disable", "--now", "--quiet", "geodrop.service")
@@ -121,6 +133,7 @@ def test_a_daemon_that_is_stopped_stays_so(bare: Edge) -> None:
     bare.wait_for_health()
 
 
+@pytest.mark.long
 def test_what_it_cannot_take_is_said(bare: Edge) -> None:
     """An agent.yaml that this version refuses fails the upgrade, before the daemon that runs would be lost."""
     pid = bare.show("geodrop.service", "MainPID")
@@ -136,6 +149,7 @@ def test_what_it_cannot_take_is_said(bare: Edge) -> None:
     assert bare.show("geodrop.service", "MainPID") != pid
 
 
+@pytest.mark.long
 def test_a_state_that_cannot_be_read_is_said(bare: Edge) -> None:
     """The upgrade says so now, and not the next boot."""
     intent = "/var/lib/geodrop/intent.json"
@@ -151,6 +165,7 @@ def test_a_state_that_cannot_be_read_is_said(bare: Edge) -> None:
     bare.wait_for_health()
 
 
+@pytest.mark.long
 def test_with_xdp(bare: Edge) -> None:
     """The link gives the daemon xdp's rights."""
     bare.machine.run("sh", "-ec", "\n".join(commands("ln -s")))
@@ -173,7 +188,7 @@ def test_removed_it_goes_on_enforcing(bare: Edge) -> None:
     bare.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
-@pytest.mark.parametrize("tool", ["nft", "python3"])
+@pytest.mark.parametrize("tool", ["python3", pytest.param("nft", marks=pytest.mark.long)])
 def test_purged_nothing_is_left(bare: Edge, tool: str) -> None:
     """Nothing of ours is in the kernel or in files; the operator's other tables are. Without nft Python does it."""
     bare.machine.run("nft", "add", "table", "inet", "neighbour")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED
-from tests.system.packages import NEXT, renumbered
+from tests.system.packages import NEXT, RELEASE, packages, renumbered
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.system.edge import Edge
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -22,7 +25,7 @@ def test_an_upgrade_has_no_gap(host: Edge) -> None:
     """The new version's daemon takes over what the old one put in force, and only the new files are left."""
     [wheel] = (host.machine.root / "root/wheels").glob("geodrop-*.whl")
     pid = host.show("geodrop.service", "MainPID")
-    newer = renumbered(wheel, host.machine.root / "root")
+    newer = renumbered(wheel, host.machine.root / "root", NEXT)
     with host.watched(DENIED, ALLOWED + SWITCHED):
         host.machine.run(*OFFLINE, "/root/geodrop/deploy/install.sh", f"/root/{newer.name}")
     assert NEXT in host.geodrop("--version").stdout
@@ -55,6 +58,23 @@ def test_installed_again_it_goes_on(host: Edge) -> None:
     host.machine.run("systemctl", "start", "geodrop")
     host.machine.run("geodrop", "reload")
     host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
+@pytest.mark.long
+def test_the_package_takes_over(host: Edge, tmp_path: Path) -> None:
+    """The package refuses to be a second installation. After --keep it takes over; the kernel enforces meanwhile."""
+    package, _ = packages(RELEASE, tmp_path)
+    shutil.copy(package, host.machine.root / "root")
+    install = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "install", f"/root/{package.name}")
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        done = host.machine.try_run(*install)
+        assert done.returncode
+        assert "next: deploy/uninstall.sh --keep" in done.stdout + done.stderr
+        host.machine.run("/root/geodrop/deploy/uninstall.sh", "--keep")
+        host.machine.run(*install)
+        host.machine.run("systemctl", "start", "geodrop")
+        host.wait_for_health()
+    assert host.machine.run("sh", "-c", "command -v geodrop").strip() == "/usr/sbin/geodrop"
 
 
 def _units(host: Edge) -> list[str]:
