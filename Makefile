@@ -34,7 +34,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel release install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-packages test-bare test-kernels test-databases test-fleet test-undo fuzz fuzz-files soak wheel packages release install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -104,8 +104,18 @@ test-setup: test-tools
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
 		need groff-base command -v groff; \
 		need mandoc command -v mandoc; \
+		need zsh command -v zsh; \
+		need fish command -v fish; \
 		need debootstrap command -v debootstrap; \
-		need systemd-container command -v systemd-nspawn;)
+		need systemd-container command -v systemd-nspawn; \
+		need openssh-client command -v ssh;)
+	@$(MAKE) --silent build/fleet/done
+
+# Ansible, in environments of its own: it is what a controller has, and no part of geodrop.
+build/%/done: requirements/%.txt
+	@$(SYSTEM_PYTHON) -m venv --clear build/$*
+	@build/$*/bin/pip install --quiet --require-hashes --requirement requirements/$*.txt
+	@touch $@
 
 test-long: test-tools ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
 	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/xdp/test_killed.py \
@@ -114,9 +124,16 @@ test-long: test-tools ## the xdp loader killed before each of its calls, and ref
 test-system: test-tools ## the service and its installation on machines of both releases: Debian 12 and 13
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do \
-		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest \
-			tests/system/test_service*.py tests/system/test_install.py || exit 1; \
+		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest -m "not databases and not emulated" \
+			tests/system/test_service*.py tests/system/test_install.py \
+			tests/system/test_deb.py tests/system/test_bundle.py || exit 1; \
 	done
+
+test-packages: test-tools packages ## the packages of all releases and processors, by our tests and by lintian
+	$(call os_packages,need lintian command -v lintian; need zsh command -v zsh; need fish command -v fish;)
+	env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/packaging
+	@# Files that belong to another user than root are no matter: dpkg-deb gives all of them to root.
+	lintian --fail-on error build/packages/*.deb
 
 test-bare: test-tools ## README.md's first commands, `make test` among them, on bare machines of both releases: an hour
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
@@ -144,6 +161,9 @@ fuzz: test-tools ## 100,000 random packets under each policy on each engine, the
 fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
 	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
 
+test-fleet: test-setup build/fleet-2.18/done build/fleet-lint/done ## Ansible on five hosts: rollouts, and every way in which one goes wrong; ansible-lint
+	$(AS_ROOT) env CI=true $(BIN)/python -m pytest -m "fleet or not fleet" tests/fleet
+
 test-undo: test-tools ## 100 operators lock themselves out and the daemon is killed (COUNT=n): how late the kernel goes back
 	$(AS_ROOT) $(BIN)/python -m tests.lockouts $(COUNT)
 
@@ -162,13 +182,20 @@ $(PACKER)/done: requirements/build.txt
 
 # setuptools packs whatever an earlier build left in build/lib. With one time for every file, the same sources give the
 # same wheel, and an installation of it is known again.
+# One time for every file: the same sources give the same wheel and the same packages.
+override EPOCH := SOURCE_DATE_EPOCH=1704067200
 override define PACK
 @rm -rf build/dist build/lib
-SOURCE_DATE_EPOCH=1704067200 $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+$(EPOCH) $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+@$(PACKER)/bin/python deploy/packages/normal.py build/dist/geodrop-*.whl
 endef
 
 wheel: setup $(PACKER)/done ## build the wheel, with the XDP program in it, into build/dist
 	$(PACK)
+
+packages: wheel ## a Debian package for each release and processor, into build/packages; ONLY=deb12_amd64: that one
+	$(call os_packages,need dpkg command -v dpkg-deb;)
+	$(EPOCH) $(BIN)/python -m deploy.packages $(ONLY:%=--only %) build/dist/geodrop-*.whl
 
 release: setup ## refuse a tree that is not what its version says; else its notes, wheel and packages, in build/
 	@$(BIN)/python -m deploy.release
@@ -201,7 +228,7 @@ format: setup ## put the source into ruff's format
 lock: setup ## choose new versions of the Python packages and write requirements/*.txt
 	@[ -x build/lock/bin/pip-compile ] || { $(SYSTEM_PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools; }
 	@# Hashes of every file of a release, so that one lock serves each Python and machine; no address of an index.
-	cd requirements && for name in run dev build kernels; do ../build/lock/bin/pip-compile --quiet --upgrade --generate-hashes \
+	cd requirements && for name in run dev build kernels fleet fleet-2.18 fleet-lint; do ../build/lock/bin/pip-compile --quiet --upgrade --generate-hashes \
 		--allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		$$name.in --output-file $$name.txt || exit 1; done
 

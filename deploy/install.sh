@@ -5,7 +5,7 @@
 # /usr/local/sbin/geodrop  the command
 # /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP
 #                          programs. An installation without --xdp removes the drop-in
-# /usr/local/share/man     the man pages
+# /usr/local/share         the man pages, and completions for bash, zsh and fish
 # /etc/geodrop             yours: agent.yaml and policy.yaml; never touched
 #
 # An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile. Before
@@ -18,7 +18,8 @@ xdp=
 if [ "${1:-}" = --xdp ]; then xdp=1; shift; fi
 [ $# = 1 ] && [ -f "$1" ] || { echo "usage: deploy/install.sh [--xdp] WHEEL (built by: make wheel)" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "deploy/install.sh: must be root" >&2; exit 77; }
-fail() { code="$1"; shift; printf 'deploy/install.sh: %s\n' "$@" >&2; exit "$code"; }
+SAYS=deploy/install.sh
+. deploy/steps.sh
 
 # Succeeds if every file of every package is there and has the hash that its wheel records.
 whole() {
@@ -48,7 +49,8 @@ if [ -z "$folder" ]; then
 	chmod 755 "$folder"
 	/usr/bin/python3 -m venv "$folder" || fail 69 "no virtual environment can be made; next: apt-get install python3-venv"
 	pip() { "$folder/bin/pip" --disable-pip-version-check install --quiet "$@"; }
-	pip --require-hashes --only-binary :all: --requirement requirements/run.txt || fail 69 \
+	# --no-deps: what is locked is all that there is to be.
+	pip --no-deps --require-hashes --only-binary :all: --requirement requirements/run.txt || fail 69 \
 		"the packages of requirements/run.txt could not be had; nothing has changed on this host." \
 		"Without a package index, fetch them where there is one, on a machine with the same release and processor:" \
 		"  python3 -m pip download --require-hashes --only-binary :all: -r requirements/run.txt -d wheels" \
@@ -65,34 +67,22 @@ install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d /usr/loc
 install -m 644 systemd/geodrop.sysusers /usr/local/lib/sysusers.d/geodrop.conf
 systemd-sysusers geodrop.conf
 
-# Check the new version with this host's agent.yaml and policy, as the user that the daemon runs as. A failure shows in
-# the exit code and the messages.
-if [ -e /etc/geodrop/agent.yaml ]; then
-	geodrop_user() { (cd / && exec setpriv --reuid=geodrop --regid=geodrop --init-groups "$@"); }
-	found="$(geodrop_user "$folder/bin/python" -I - <<-'PYTHON'
-		import sys
-		from geodrop.config import load_config
-		from geodrop.errors import GeodropError
-		try:
-		    config = load_config("/etc/geodrop/agent.yaml")
-		    print(config.engine, config.source.policy or "" if config.source else "")
-		except GeodropError as error:
-		    sys.exit(str(error))
-	PYTHON
-	)" || fail 78 "the new version does not take /etc/geodrop/agent.yaml; what was installed stays"
-	[ -n "$xdp" ] || [ "${found%% *}" != xdp ] || fail 78 \
-		"agent.yaml asks for engine: xdp, which this would take away; next: give --xdp (make install XDP=1), or change that"
-	[ -z "${found#* }" ] || geodrop_user "$folder/bin/geodrop" check \
-		|| fail 78 "the new version does not take the policy of this host; what was installed stays"
-fi
+# A failure shows in the exit code and the messages.
+PROGRAM="$folder"
+takes_configuration "$xdp"
 
 PYTHONPATH=. "$folder/bin/python" -B - <<-'PYTHON'
 	import pathlib
+	from deploy.packages import completions
 	from docs.man.pages import PAGES
-	for page in PAGES:
-	    folder = pathlib.Path(f"/usr/local/share/man/man{page.section}")
-	    folder.mkdir(parents=True, exist_ok=True)
-	    (folder / page.file).write_text(page.roff(), encoding="utf-8")
+	texts = {f"man/man{page.section}/{page.file}": page.roff() for page in PAGES}
+	texts["bash-completion/completions/geodrop"] = completions.bash()
+	texts["zsh/site-functions/_geodrop"] = completions.zsh()
+	texts["fish/vendor_completions.d/geodrop.fish"] = completions.fish()
+	for name, text in texts.items():
+	    path = pathlib.Path("/usr/local/share", name)
+	    path.parent.mkdir(parents=True, exist_ok=True)
+	    path.write_text(text, encoding="utf-8")
 PYTHON
 
 trap - EXIT
@@ -100,7 +90,10 @@ ln -sfn "$folder" /opt/geodrop.new
 mv -T /opt/geodrop.new /opt/geodrop
 ln -sf /opt/geodrop/bin/geodrop /usr/local/sbin/geodrop
 
-install -m 644 systemd/*.service systemd/*.socket systemd/*.mount "$units"
+# The units of the repository name the folder of the Debian package.
+for unit in systemd/*.service systemd/*.socket systemd/*.mount; do
+	sed 's,/usr/lib/geodrop/,/opt/geodrop/,' "$unit" > "$units/${unit#*/}"
+done
 install -m 644 systemd/geodrop.tmpfiles /usr/local/lib/tmpfiles.d/geodrop.conf
 if [ -n "$xdp" ]; then
 	install -D -m 644 -t "$units/geodrop.service.d" systemd/geodrop.service.d/xdp.conf
@@ -109,19 +102,10 @@ else
 	rm -f "$units/geodrop.service.d/xdp.conf"
 	rmdir "$units/geodrop.service.d" 2>/dev/null || true
 fi
-systemctl enable --quiet geodrop.service geodrop-boot.service geodrop-compile.socket
-if [ -d /run/systemd/system ]; then
-	systemd-tmpfiles --create geodrop.conf
-	systemctl daemon-reload
-	systemctl restart geodrop-compile.socket
-	systemctl try-restart geodrop.service || fail 1 \
-		"the daemon of this version does not start, and what was in force still is; next: journalctl -u geodrop," \
-		"or install the version before in the same way"
-else
-	# The root of an image: no systemd runs here, and the boot of the image makes the rest of geodrop.tmpfiles.
-	install -d -m 0750 -o root -g geodrop /etc/geodrop
-fi
+systemctl enable --quiet $UNITS
+take_over
 for old in /opt/geodrop-*; do
 	[ "$old" = "$folder" ] || rm -rf "$old"
 done
 /opt/geodrop/bin/geodrop --version
+look

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from tests.support.namespaces import namespaces, run
 from tests.system.checkout import checkout, commands
-from tests.system.machine import BUILD, Machine, base, locked, wheels
+from tests.system.machine import BUILD, PYTHON, Machine, base, locked, wheels
+from tests.system.packages import locked as locked_for
+from tests.system.packages import target
 from tests.system.test_install import PACKAGES as ON_A_STRANGERS_HOST
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus")
 WHEELS = "/root/wheels"
 PIP = (f"PIP_FIND_LINKS={WHEELS}", "PIP_NO_INDEX=1", "PIP_CONFIG_FILE=/dev/null")
 MACHINES_INSIDE = "bookworm"
-"""The Debian release of the machine that tests start; made here, because here a package mirror is reachable."""
+"""The Debian release of most machines that tests start; made here, because here a package mirror is reachable."""
 
 MOUNTS = """
 mount -t sysfs sysfs /sys
@@ -43,12 +45,18 @@ def bare(release: str) -> Path:
     tree = root / "root/geodrop"
     checkout(tree)
     (root / "root").chmod(0o700)
-    shutil.copytree(locked(release, "run", "dev", "build"), root / WHEELS[1:])
+    # Ansible has an environment of its own, with other versions of what both need.
+    for names in (("run", "dev", "build"), ("fleet",)):
+        shutil.copytree(locked(release, *names), root / WHEELS[1:], dirs_exist_ok=True)
     inside = tree / "build/machines"
     inside.mkdir(parents=True)
-    made = (base(MACHINES_INSIDE), base(MACHINES_INSIDE, ON_A_STRANGERS_HOST))
+    # A fleet has machines of each release, and packages are built for two processors.
+    made = (*map(base, PYTHON), base(MACHINES_INSIDE, ON_A_STRANGERS_HOST))
     for folder in (*made, wheels(MACHINES_INSIDE), locked(MACHINES_INSIDE, "run", "build")):
         run("cp", "--archive", "--reflink=auto", str(folder), str(inside / folder.name))
+    for wanted in (*map(target, PYTHON), target(MACHINES_INSIDE, "arm64")):
+        locked_for(wanted)
+    shutil.copytree(BUILD / "wheels", tree / "build/wheels")
     return root
 
 

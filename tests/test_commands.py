@@ -9,7 +9,7 @@ from geodrop.cli.main import VERBS
 
 TESTS = Path(__file__).parent
 MAKEFILE = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
-FRESH = {"cp", "dpkg", "env", "mount", "nsenter", "sh", "umount", "unshare"}
+FRESH = {"cp", "dpkg", "dpkg-deb", "env", "mount", "nsenter", "sh", "umount", "unshare"}
 """Commands of packages that Debian calls essential, so every machine has them."""
 INSTALLED = {
     **{name: name for name in ("git", "ip", "nft", "ssh-keygen")},

@@ -47,7 +47,7 @@ def homes_of_tests(source: Path) -> list[Path]:
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if has_code(path)]
 FILES = [
     path
-    for folder, pattern in (("agent", "*.py"), ("tests", "*.py"), ("bpf", "*.[ch]"))
+    for folder, pattern in (("agent", "*.py"), ("deploy", "*.py"), ("tests", "*.py"), ("bpf", "*.[ch]"))
     for path in sorted((ROOT / folder).rglob(pattern))
 ]
 

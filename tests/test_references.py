@@ -29,7 +29,11 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "tests/README.md")),
 ]
-SOURCES = [path for folder in (PACKAGE, ROOT / "docs", ROOT / "tests") for path in sorted(folder.rglob("*.py"))]
+SOURCES = [
+    path
+    for folder in (PACKAGE, ROOT / "deploy", ROOT / "docs", ROOT / "tests")
+    for path in sorted(folder.rglob("*.py"))
+]
 
 IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 SOURCE_FILE = re.compile(r"(?<![\w./*-])((?:[\w-]+/)*[\w-][\w.-]*\.(?:py|h|c))(?::([A-Za-z_]\w*(?:\.\w+)*))?(?![\w/*])")
@@ -49,12 +53,19 @@ NOT_CODE = {
     "xdp.frags": "a section of an ELF file",
     "api.CN.ipv4.dropped": "a counter of nftables",
     "api.ipv4.accepted": "a counter of nftables",
+    "ansible.builtin": "a collection of Ansible",
+    "ansible.builtin.command": "a module of Ansible",
+    "geodrop.edge": "a collection of Ansible",
+    "geodrop.edge.looked": "a filter",
+    "geodrop.edge.rollout": "a playbook",
+    "geodrop.edge.status": "a playbook",
+    "geodrop.edge.geodrop": "a role",
 }
 """Text that looks like one of our names and is not: what it is instead."""
 
 EXTENSIONS = {
-    *("c", "h", "in", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml", "txt"),
-    *("xz", "yaml", "yml"),
+    *("c", "fish", "h", "in", "ini", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket"),
+    *("toml", "txt", "xz", "yaml", "yml"),
 }
 """File name endings: `policy.yaml` is no attribute of a module."""
 

@@ -31,17 +31,17 @@ def refreshed(page: str) -> str:
 
 def commands() -> str:
     """Return a table with one line per command."""
-    return _table("command", "does", ((code(usage(_parser(name))), summary) for name, summary in VERBS.items()))
+    return _table("command", "does", ((code(usage(parser_of(name))), summary) for name, summary in VERBS.items()))
 
 
 def arguments() -> str:
     """Return a section for each command: its usage, what it does, and what each argument means."""
-    every = _table("every command", "", _explained(_actions(build_parser())))
+    every = _table("every command", "", _explained(actions_of(build_parser())))
     sections = [every]
     for name in VERBS:
-        parser = _parser(name)
+        parser = parser_of(name)
         sections += [f"### geodrop {name}", code(usage(parser)), str(parser.description)]
-        own = _explained(_own_actions(parser))
+        own = _explained(own_actions(parser))
         if own:
             sections.append(_table("argument", "meaning", own))
     return "\n\n".join(sections)
@@ -80,7 +80,7 @@ BLOCKS = {
 def usage(parser: argparse.ArgumentParser) -> str:
     """Return a usage line: options first, optional ones in brackets, `...` after arguments that may be repeated."""
     words = [parser.prog]
-    for action in sorted(_own_actions(parser), key=lambda action: not action.option_strings):
+    for action in sorted(own_actions(parser), key=lambda action: not action.option_strings):
         word = f"{action.option_strings[0]} {_value(action)}".strip() if action.option_strings else _value(action)
         word = word if action.required or not action.option_strings else f"[{word}]"
         words.append(f"{word}..." if isinstance(action, argparse._AppendAction) else word)  # noqa: SLF001 - as above
@@ -101,22 +101,24 @@ def _table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(" ".join(["|", *(f"{cell} |".strip() for cell in row)]) for row in cells)
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
-    subparsers = next(one for one in _actions(build_parser([verb])) if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no other way to ask
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return the parser of a command; raises KeyError if there is no such command."""
+    subparsers = next(one for one in actions_of(build_parser([verb])) if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no other way to ask
     parser: argparse.ArgumentParser = subparsers.choices[verb]
     return parser
 
 
-def _actions(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
+def actions_of(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
+    """Return all arguments of a parser."""
     return parser._actions  # noqa: SLF001 - as above
 
 
-def _own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+def own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """Return the arguments that only this command has, without hidden ones."""
-    shared = {option for action in _actions(build_parser()) for option in action.option_strings}
+    shared = {option for action in actions_of(build_parser()) for option in action.option_strings}
     return [
         action
-        for action in _actions(parser)
+        for action in actions_of(parser)
         if not shared & set(action.option_strings) and action.help != argparse.SUPPRESS
     ]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.namespaces import Namespace, run
+from tests.system.groups import end_group, in_a_group_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ WantedBy=multi-user.target
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Keep other processes of the same test run from making what is shared by all: they wait, and find it made."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "machines.lock").open("w") as lock:
@@ -61,7 +62,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-@_alone()
+@alone()
 def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
     """Return a root of that release with some packages; made once for each list of packages, then kept."""
     packages = ",".join(included)
@@ -107,7 +108,7 @@ def copy(below: Path, root: Path) -> Machine:
 def wheels(release: str) -> Path:
     """Return a folder with geodrop's wheel and all it needs, for the Python of a release."""
     folder = locked(release, "run")
-    with _alone(), tempfile.TemporaryDirectory(dir=BUILD) as made:
+    with alone(), tempfile.TemporaryDirectory(dir=BUILD) as made:
         # setuptools packs files that an earlier build left there.
         shutil.rmtree(BUILD / "lib", ignore_errors=True)
         run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", made, str(REPOSITORY))
@@ -120,7 +121,7 @@ def wheels(release: str) -> Path:
     return folder
 
 
-@_alone()
+@alone()
 def locked(release: str, *names: str) -> Path:
     """Return a folder with the locked packages of some files of requirements/, for a release's Python; made once."""
     folder = BUILD / "machines" / "-".join(("wheels", release, *names))
@@ -167,12 +168,12 @@ class Machine:
         self.started = time.monotonic()
         with self._log.open("ab") as log:
             self._container = subprocess.Popen(
-                [
+                in_a_group_of_its_own(namespace.name, [
                     "systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root),
                     "--network-namespace-path", f"/run/netns/{namespace.name}",
                     "--register=no", "--keep-unit", "--console=read-only", "--link-journal=no", "--resolv-conf=off",
                     "--capability=all", "--system-call-filter=bpf perf_event_open",
-                ],
+                ]),
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -199,7 +200,7 @@ class Machine:
                 self._container.wait(60)
             except subprocess.TimeoutExpired:
                 self.cut_power()
-        self._container = None
+        self._ended()
 
     def cut_power(self) -> None:
         """End every process of the machine at once, so that nothing more is written."""
@@ -207,7 +208,7 @@ class Machine:
             os.kill(leader, 9)
         if self._container:
             self._container.wait(30)
-        self._container = None
+        self._ended()
 
     def try_run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command inside as root, whatever its exit code."""
@@ -255,6 +256,11 @@ class Machine:
     def _inside(self, *command: str) -> list[str]:
         clean = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
         return ["nsenter", f"--target={self._leader()}", "--all", "env", "-i", *clean, *command]
+
+    def _ended(self) -> None:
+        self._container = None
+        if self.namespace:
+            end_group(self.namespace.name)
 
     def _leader(self) -> int:
         """Return the PID of the container's PID 1 on this machine; 0 while there is none."""

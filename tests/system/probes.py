@@ -46,12 +46,15 @@ class Outcome:
 
 
 class Probes:
-    """Probes from `sources` to an address of each family; times are seconds of time.monotonic()."""
+    """Probes from `sources` to an address of each family; times are seconds of time.monotonic(), and so is `pause`."""
 
-    def __init__(self, client: End, machine: End, sources: Sequence[str], local: dict[int, str]) -> None:
+    def __init__(
+        self, client: End, machine: End, sources: Sequence[str], local: dict[int, str], pause: float = PAUSE
+    ) -> None:
         self.sources = [str(ip_address(source)) for source in sources]
         self._sender = PacketSender(client, machine)
         self._local = local
+        self._pause = pause
         self._sent: list[float] = []
         self._passed: set[tuple[str, int]] = set()
         self._running = True
@@ -99,7 +102,7 @@ class Probes:
                 with contextlib.suppress(OSError):
                     self._sender.send([self._syn(source, number)])
             number += 1
-            time.sleep(PAUSE)
+            time.sleep(self._pause)
 
     def _receive(self, receiver: socket.socket) -> None:
         while self._running:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import zipfile
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop import __version__
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED
+from tests.system.packages import NEXT, RELEASE, packages, renumbered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-NEXT = "99.0"
 OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/root/wheels", "PIP_CONFIG_FILE=/dev/null")
 
 
@@ -26,7 +25,7 @@ def test_an_upgrade_has_no_gap(host: Edge) -> None:
     """The new version's daemon takes over what the old one put in force, and only the new files are left."""
     [wheel] = (host.machine.root / "root/wheels").glob("geodrop-*.whl")
     pid = host.show("geodrop.service", "MainPID")
-    newer = renumbered(wheel, host.machine.root / "root")
+    newer = renumbered(wheel, host.machine.root / "root", NEXT)
     with host.watched(DENIED, ALLOWED + SWITCHED):
         host.machine.run(*OFFLINE, "/root/geodrop/deploy/install.sh", f"/root/{newer.name}")
     assert NEXT in host.geodrop("--version").stdout
@@ -61,20 +60,25 @@ def test_installed_again_it_goes_on(host: Edge) -> None:
     host.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
+@pytest.mark.long
+def test_the_package_takes_over(host: Edge, tmp_path: Path) -> None:
+    """The package refuses to be a second installation. After --keep it takes over; the kernel enforces meanwhile."""
+    package, _ = packages(RELEASE, tmp_path)
+    shutil.copy(package, host.machine.root / "root")
+    install = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "install", f"/root/{package.name}")
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        done = host.machine.try_run(*install)
+        assert done.returncode
+        assert "next: deploy/uninstall.sh --keep" in done.stdout + done.stderr
+        host.machine.run("/root/geodrop/deploy/uninstall.sh", "--keep")
+        host.machine.run(*install)
+        host.machine.run("systemctl", "start", "geodrop")
+        host.wait_for_health()
+    assert host.machine.run("sh", "-c", "command -v geodrop").strip() == "/usr/sbin/geodrop"
+
+
 def _units(host: Edge) -> list[str]:
     """Return our units, in memory and as files."""
     lists = [("list-units", "--all"), ("list-unit-files",)]
     found = "".join(host.machine.run("systemctl", *one, "--plain", "--no-legend") for one in lists)
     return re.findall(r"\S*geodrop\S*", found)
-
-
-def renumbered(wheel: Path, folder: Path) -> Path:
-    """Make the same wheel with another version."""
-    made = folder / wheel.name.replace(__version__, NEXT)
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
-        for item in old.infolist():
-            content = old.read(item)
-            if item.filename.endswith(("dist-info/METADATA", "geodrop/__init__.py", "dist-info/RECORD")):
-                content = content.replace(__version__.encode(), NEXT.encode())
-            new.writestr(item.filename.replace(f"-{__version__}.dist-info", f"-{NEXT}.dist-info"), content)
-    return made

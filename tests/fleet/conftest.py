@@ -1,0 +1,59 @@
+"""Fixtures of the fleet tests: bare machines of both releases, and the packages that are rolled out to them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.edge import require_machines
+from tests.system.machine import BUILD, REPOSITORY, base, copy, wheels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RELEASES = {"bookworm": "deb12_amd64", "trixie": "deb13_amd64"}
+"""Releases of Debian, and what packages for them are called."""
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Path]:
+    """Yield the folder with the machines of this session, on a disk: /tmp may be in memory."""
+    require_machines()
+    for program in ("ansible-playbook", "ansible-galaxy"):
+        if not (BUILD / "fleet/bin" / program).exists():
+            pytest.fail(f"{program} is missing in build/fleet; next: make test-setup")
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="machines-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def bare(machines: Path) -> dict[str, Path]:
+    """Return the root of a host by its release: Debian and SSH, and nothing of geodrop."""
+    roots = {}
+    for release in RELEASES:
+        made = copy(base(release), machines / release)
+        made.chroot("systemctl", "enable", "--quiet", "ssh.service")
+        # The cgroup of a user manager is never empty in these containers, so that each login would wait for its end.
+        made.chroot("systemctl", "mask", "--quiet", "user@.service")
+        roots[release] = made.root
+    return roots
+
+
+@pytest.fixture(scope="session")
+def packages(machines: Path) -> Path:
+    """Return a folder with the package for each release, built from this tree."""
+    folder = machines / "packages"
+    [wheel] = wheels("bookworm").glob("geodrop-*.whl")
+    only = [word for target in RELEASES.values() for word in ("--only", target)]
+    subprocess.run(
+        [sys.executable, "-m", "deploy.packages", *only, "--to", str(folder), str(wheel)],
+        cwd=REPOSITORY, env={**os.environ, "SOURCE_DATE_EPOCH": "1704067200"}, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return folder
