@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 AS_OF = "2026-09-18"
-"""The codes are those of this day; all but the codes of RU were found in GeoLite2 City of this day."""
+"""The codes are those of this day: GeoLite2 City of this day has the first code of each part."""
 SOURCE = "ISO 3166-1 and ISO 3166-2, and for codes of RU no standard"
 
 
