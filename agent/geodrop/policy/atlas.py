@@ -66,7 +66,7 @@ _GROUPS = (
         "ofac-comprehensive",
         "under comprehensive sanctions of the United States",
         "CU IR KP territory:crimea territory:donetsk territory:luhansk",
-        "2025-06-30",
+        "2025-07-01",
         "31 CFR parts 510, 515 and 560; Executive Orders 13685 and 14065; Syria left by Executive Order 14312",
     ),
 )
