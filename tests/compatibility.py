@@ -18,13 +18,14 @@ from docs.man.reference import exit_codes
 from geodrop import config
 from geodrop.cli import check, doctor, fleet
 from geodrop.cli.main import VERBS, build_parser
-from geodrop.compile import checked
+from geodrop.compile import checked, regions
 from geodrop.daemon import reload
 from geodrop.daemon.event import Event
 from geodrop.daemon.metrics import WHOLE, Metrics
 from geodrop.document.keys import paths
 from geodrop.plan import plan
 from geodrop.policy import parse
+from geodrop.policy.atlas import ATLAS
 from geodrop.report import chain, counters, coverage, exempt, history, status, verify
 from geodrop.ruleset import explain, export
 from geodrop.simulate import simulation
@@ -47,6 +48,7 @@ SCHEMAS = {
     "fleet": (fleet.SCHEMA,),
     "history": (history.SCHEMA, chain.SCHEMA, coverage.SCHEMA),
     "plan": (plan.SCHEMA,),
+    "regions": (regions.SCHEMA,),
     "reload": (reload.SCHEMA,),
     "simulate": (simulation.SCHEMA,),
     "status": (status.SCHEMA,),
@@ -102,6 +104,7 @@ def present() -> list[str]:
         *(f"exit {code}" for code in codes),
         *(f"json {verb} {' '.join(map(str, numbers))}" for verb, numbers in SCHEMAS.items()),
         *(f"policy {path}" for path, _ in paths(parse.KEYS)),
+        *(f"atlas {text}" for text in ATLAS),
         *(f"agent {path}" for path, _ in paths(config.KEYS)),
         *(f"event {event}" for event in Event),
         *(f"metric {name}" for name in metrics()),

@@ -97,7 +97,8 @@ UNTRUSTED_INPUT = {
 
 PRIVILEGED = (
     *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("confirm", "exempt", "explain", "simulate", "export", "status", "fleet", "counters", "verify", "doctor", "demo"),
+    *("confirm", "exempt", "explain", "regions", "simulate", "export", "status", "fleet", "counters", "verify"),
+    *("doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 

@@ -16,15 +16,21 @@ WORLD: dict[str, dict[str, Any]] = {
     "1.0.0.0/8": country("CN"),
     "2.0.0.0/8": country("US"),
     "3.0.0.0/8": city("UA"),
+    "3.30.0.0/16": city("UA", "30"),
+    "3.40.0.0/16": city("UA", "40"),
     "3.43.0.0/16": city("UA", "43"),
     "4.0.0.0/8": country("", continent="AS"),
     "6.0.0.0/8": country("RU"),
+    "6.43.0.0/16": city("RU", "CR"),
     "2400::/16": country("CN"),
     "2600::/16": country("US"),
     "2a0a::/16": city("UA"),
+    "2a0a:30::/32": city("UA", "30"),
+    "2a0a:40::/32": city("UA", "40"),
     "2a0a:43::/32": city("UA", "43"),
     "2a0b::/16": country("", continent="AS"),
     "2a02::/16": country("RU"),
+    "2a02:43::/32": city("RU", "CR"),
     # What lists are drawn from, in the schemas of IPinfo Lite, MaxMind Enterprise, Anonymous Plus and IPinfo Plus.
     "7.0.0.0/8": {**country("US"), "asn": "AS64496"},
     "7.7.0.0/16": {**country("US"), "asn": "AS64497", "is_vpn": True, "is_hosting": False},
@@ -45,6 +51,9 @@ WORLD: dict[str, dict[str, Any]] = {
 CN = ("1.1.1.1", "2400::1")
 US = ("2.2.2.2", "2600::2")
 UA = ("3.3.3.3", "2a0a::3")
+KYIV = ("3.30.4.5", "2a0a:30::5")
+SEVASTOPOL = ("3.40.4.5", "2a0a:40::5")
+RU_CR = ("6.43.4.5", "2a02:43::5")
 UA_43 = ("3.43.4.5", "2a0a:43::5")
 RU = ("6.6.6.6", "2a02::6")
 ASIA = ("4.4.4.4", "2a0b::4")

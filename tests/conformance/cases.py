@@ -8,6 +8,7 @@ from tests.conformance.address_cases import EMBEDDED, RUNGS
 from tests.conformance.drawn_cases import DRAWN
 from tests.conformance.packet_cases import CONNECTIONS, FRAGMENTS, HEADERS, SECOND_RUNG
 from tests.conformance.service_cases import MODES, REJECT, SCOPE
+from tests.conformance.territory_cases import TERRITORIES
 from tests.conformance.unreadable_cases import PORTS, PROTOCOLS
 from tests.conformance.walked_cases import AUTHENTICATED, LENGTHS, TAGS
 
@@ -15,6 +16,7 @@ CASES = [
     *RUNGS,
     *EMBEDDED,
     *DRAWN,
+    *TERRITORIES,
     *SCOPE,
     *MODES,
     *CONNECTIONS,

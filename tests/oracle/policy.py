@@ -23,6 +23,15 @@ PROTOCOLS = {"tcp": {6}, "udp": {17}, "icmp": {1, 58}}
 """The protocol names that the test policies use; any other protocol is written as a number."""
 
 
+ATLAS = {
+    "territory:crimea": "UA-43 UA-40 RU-CR RU-SEV",
+    "territory:sevastopol": "UA-40 RU-SEV",
+    "territory:luhansk": "UA-09 RU-LUG",
+    "atlas:five-eyes": "US GB CA AU NZ",
+}
+"""What the entries of the atlas mean that the test policies use."""
+
+
 @dataclass(frozen=True)
 class PrefixLine:
     """A prefix of rung 3; `label` is the class its packets are counted under."""
@@ -143,6 +152,8 @@ def _opened(lines: list[str], document: dict[str, Any]) -> Iterator[str]:
     for line in lines:
         if line.startswith("group:"):
             yield from _opened(document["groups"][line.removeprefix("group:")], document)
+        elif line in ATLAS:
+            yield from ATLAS[line].split()
         else:
             yield line
 

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
     Network = IPv4Network | IPv6Network
 
-CITIES = {"5.43.0.0/16": ("UA", "43"), "2a0a:5::/32": ("UA", "09"), "7.1.0.0/16": ("US", "CA")}
+CITIES = {
+    "5.43.0.0/16": ("UA", "43"),
+    "2a0a:5::/32": ("UA", "09"),
+    "2a0a:6::/32": ("UA", "40"),
+    "5.82.0.0/16": ("RU", "CR"),
+    "7.1.0.0/16": ("US", "CA"),
+}
 """Always in the first database, so that a policy may name these subdivisions."""
 
 CODES = ["CN", "RU", "US", "DE", "NO", "KP", "XK", "ZZ", "EU", "QQ"]
 SUBDIVISIONS = ["UA-43", "UA-09", "US-CA"]
+ATLAS = ["territory:crimea", "territory:luhansk", "atlas:five-eyes"]
 CONTINENTS = ["continent:AS", "continent:EU", "continent:NA"]
 
 CARRIED = {
@@ -46,6 +53,7 @@ TRAITS: list[list[Any]] = [["vpn"], [{"vpn": 50}], [{"vpn": 50}, "hosting"], ["h
 IPV4_BASES = [
     "1.2.3.4",
     "5.43.9.9",
+    "5.82.9.9",
     "7.1.0.255",
     "9.255.255.255",
     "11.0.0.1",
@@ -53,7 +61,16 @@ IPV4_BASES = [
     "192.88.99.2",
     "223.255.9.9",
 ]
-IPV6_BASES = ["2001:200::1", "2400:1:2:3::4", "2600::ffff", "2a0a:5::1", "3ffe:ffff::1", "2001:20::5", "2001:4:112::7"]
+IPV6_BASES = [
+    "2001:200::1",
+    "2400:1:2:3::4",
+    "2600::ffff",
+    "2a0a:5::1",
+    "2a0a:6::1",
+    "3ffe:ffff::1",
+    "2001:20::5",
+    "2001:4:112::7",
+]
 OUTSIDE_BASES = ["4000::1", "::1.2.3.4", "fec0::1", "64:ff9b:0:1::"]
 EMBEDDED_BASES = ["2002:102:304::1", "2001:0:1:2:3:4:fefd:fcfb", "64:ff9b::102:304", "::ffff:1.2.3.4", "2002:a00:1::"]
 
@@ -136,7 +153,7 @@ def policies(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
     prefixes = networks([*IPV4_BASES, *IPV6_BASES, *OUTSIDE_BASES, *EMBEDDED_BASES, "10.1.2.3", "fd00::1"])
     texts = prefixes.map(_text)
     known = [code for code in CODES if code in world.CONTINENTS] + ["UA"]
-    region_lines = st.sampled_from([*known, *SUBDIVISIONS, *CONTINENTS])
+    region_lines = st.sampled_from([*known, *SUBDIVISIONS, *ATLAS, *CONTINENTS])
     groups = {
         "inner": draw(st.lists(st.one_of(region_lines, texts), min_size=1, max_size=3, unique=True)),
         "outer": ["group:inner", *draw(st.lists(region_lines, min_size=1, max_size=3, unique=True))],

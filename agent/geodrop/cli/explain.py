@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="ADDRESS",
         help="an address, also as ADDRESS:PORT or [ADDRESS]:PORT, a prefix, a country (CN), a subdivision (UA-43), "
-        "continent:AS, group:NAME or unknown; - reads them from stdin, one a line",
+        "continent:AS, territory:NAME, atlas:NAME, group:NAME or unknown; - reads them from stdin, one a line",
     )
     parser.add_argument("--policy", metavar="FILE", help="answer from this policy and databases")
     add_databases(parser, "with --policy: a GeoIP database")

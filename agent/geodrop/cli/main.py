@@ -30,6 +30,7 @@ VERBS = {
     "resume": "end a pause",
     "exempt": "let one source pass for a limited time, on this host only",
     "explain": "why an address is accepted or dropped",
+    "regions": "territories and groups that a policy can name, with codes and sizes, without privileges",
     "simulate": "what a policy would drop of the requests in a log, without privileges",
     "export": "a ruleset for stock tools: nft text, prefixes or JSON, without privileges",
     "status": "what is in force, and whether it is healthy",

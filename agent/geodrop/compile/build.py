@@ -8,6 +8,7 @@ import numpy as np
 
 from geodrop import __version__
 from geodrop.compile import nftables
+from geodrop.compile.carried import absent, uncarried
 from geodrop.compile.drawn import doubtful, lacking
 from geodrop.compile.expect import compiled_tests, failed_tests
 from geodrop.compile.roles import roles
@@ -16,8 +17,8 @@ from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
 from geodrop.document.problems import Problem
 from geodrop.errors import DataError, PolicyError
+from geodrop.policy.atlas import KINDS, members
 from geodrop.policy.ladder import build_ladder
-from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import meta_of, pack, same_bytes
 from geodrop.ruleset.fields import Invalid
@@ -35,7 +36,7 @@ from geodrop.ruleset.model import (
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from geodrop.compile.rows import Rows
     from geodrop.compile.zones import Zones
@@ -119,7 +120,7 @@ def assemble_untested(
         blast_radius=policy.limits.blast_radius,
         blast_radius_at=policy.limits.at.get("blast_radius", 0),
         database_age_at=policy.limits.at.get("database_age", 0),
-        groups=tuple(CompiledGroup(name, tuple(line.text for line in group)) for name, group in policy.groups.items()),
+        groups=tuple(CompiledGroup(name, tuple(_written(group))) for name, group in policy.groups.items()),
         drawn=zones.drawn.reasons,
         corrections=tuple(
             CompiledCorrection(
@@ -131,26 +132,9 @@ def assemble_untested(
     return meta, sections
 
 
-def absent(policy: Policy, region_map: RegionMap) -> list[Problem]:
-    """Return a warning for each line that names a country or network of which no database has an address.
-
-    Clients from there count as `unknown`: if an allow list names the country and the database has lost it, they are
-    dropped.
-    """
-    known = {region.country for region in region_map.regions}
-    return doubtful(policy, region_map.attributes) + sorted(
-        {
-            Problem(
-                line.place,
-                f"{line.name}: no loaded database has an address of this country, so its clients count as unknown; "
-                "check whether the database is complete",
-                "warning",
-                policy.source(line.place),
-            )
-            for line in _lines(policy)
-            if line.kind is LineKind.COUNTRY and line.name not in known
-        }
-    )
+def doubts(policy: Policy, region_map: RegionMap) -> list[Problem]:
+    """Return a warning for what a policy names and no database has, where that may be meant."""
+    return doubtful(policy, region_map.attributes) + sorted(absent(policy, region_map))
 
 
 def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Problem]:
@@ -228,27 +212,14 @@ def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...
     )
 
 
+def _written(group: Iterable[Line]) -> Iterator[str]:
+    """Yield the lines of a group as written, and the codes of the atlas: another release may have another atlas."""
+    for line in group:
+        yield from (one.text for one in members(line)) if line.kind in KINDS else (line.text,)
+
+
 def _check_carried(policy: Policy, region_map: RegionMap) -> None:
-    """Refuse what no database carries, subdivisions and lists: it would never match, and the user would not notice."""
-    carried = {code for region in region_map.regions for code in region.subdivisions}
-    problems = [
-        Problem(
-            line.place,
-            f"{line.name}: no loaded database carries this subdivision; "
-            "add a database of cities that does, or name the country",
-            source=policy.source(line.place),
-        )
-        for line in _lines(policy)
-        if line.kind is LineKind.SUBDIVISION and line.name not in carried
-    ]
-    problems += lacking(policy, region_map.attributes)
+    """Refuse what no database carries: it would never match, and the user would not notice."""
+    problems = uncarried(policy, region_map) + lacking(policy, region_map.attributes)
     if problems:
         raise PolicyError(sorted(set(problems)))
-
-
-def _lines(policy: Policy) -> Iterable[Line]:
-    for service in policy.services:
-        yield from service.allow
-        yield from service.deny
-    for group in policy.groups.values():
-        yield from group

@@ -21,8 +21,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
-from geodrop.compile import checked, seccomp
-from geodrop.compile.build import absent, assemble, assemble_untested, costly_services, identity, write
+from geodrop.compile import checked, regions, seccomp
+from geodrop.compile.build import assemble, assemble_untested, costly_services, doubts, identity, write
 from geodrop.compile.change import compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, PIECE, receive, send
 from geodrop.compile.expect import failed_tests
@@ -299,6 +299,18 @@ def explain(request: TaskRequest) -> TaskResult:
     return TaskResult(code)
 
 
+def regions_(request: TaskRequest) -> TaskResult:
+    """Print what the atlas has, with the sizes in the databases given."""
+    options = request.content["options"]
+    given = request.content["databases"]
+    known = _read_databases(request) if given else None
+    for warning in known.warnings if known else ():
+        messages.warning(warning)
+    names = [harmless(item["name"]) for item in given]
+    regions.say(options["name"], known.region_map if known else None, names, as_json=options["json"])
+    return TaskResult(0)
+
+
 def simulate_(request: TaskRequest) -> TaskResult:
     """Say what a ruleset does to the sources in logs, alone or against a previous one."""
     before = _open_ruleset(request, "previous").ruleset if "previous" in request.content else None
@@ -338,6 +350,7 @@ TASKS: dict[str, Callable[[TaskRequest], TaskResult]] = {
     "explain": explain,
     "compare": compare_,
     "simulate": simulate_,
+    "regions": regions_,
 }
 
 ENDLESS = {"simulate"}
@@ -375,7 +388,7 @@ def _corrected(known: KnownWorld, policy: Policy) -> RegionMap:
     for warning in known.warnings:
         messages.warning(warning)
     region_map = correct(known.region_map, policy.corrections)
-    for problem in absent(policy, region_map):
+    for problem in doubts(policy, region_map):
         messages.say(str(problem), sys.stderr)
     return region_map
 

@@ -69,7 +69,8 @@ class RegionMap:
 
     Values from 0 on are indices into `regions`, where 0 is UNKNOWN; negative values are SPECIAL or one of `EMBEDDINGS`.
     `attributes` are what else the databases say. `warnings` are sentences about the databases together. `corrected` has
-    for each corrected network what the databases say of it: countries, `continent:AS` or `unknown`.
+    for each corrected network what the databases say of it: countries, `continent:AS` or `unknown`. `undivided` has by
+    country the name of a database that has it without a subdivision, and of one that is asked after it and has some.
     """
 
     regions: tuple[Region, ...]
@@ -80,6 +81,7 @@ class RegionMap:
     _databases: tuple[Database, ...] = field(default=(), repr=False, compare=False)
     _corrections: _Corrections | None = field(default=None, repr=False, compare=False)
     corrected: Mapping[Network, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    undivided: Mapping[str, tuple[str, str]] = field(default_factory=dict, compare=False)
 
     def alone(self) -> Self:
         """Return the map without the databases, which take far more memory; then `locate` finds no records."""
@@ -117,6 +119,7 @@ def uncorrected(databases: Sequence[Database]) -> RegionMap:
         gather(databases),
         _coverage(databases),
         tuple(databases),
+        undivided=_undivided(databases),
     )
 
 
@@ -198,6 +201,21 @@ def _coverage(databases: Sequence[Database]) -> tuple[str, ...]:
         for family in (4, 6)
         if not any(database.knows(family) for database in databases)
     )
+
+
+def _undivided(databases: Sequence[Database]) -> dict[str, tuple[str, str]]:
+    """Return the countries that a database has undivided, though one that is asked after it divides them."""
+    coarse: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
+    for database in databases:
+        if database.objection:
+            continue
+        divided = {region.country for region in database.regions if region.subdivision}
+        for country in divided & coarse.keys():
+            found.setdefault(country, (coarse[country], database.name))
+        for country in {region.country for region in database.regions} - divided:
+            coarse.setdefault(country, database.name)
+    return found
 
 
 class _Corrections:

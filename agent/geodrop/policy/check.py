@@ -83,7 +83,7 @@ def _check_contradictions(policy: Policy, service: Service, report: ProblemRepor
             report.error(second.place, f"{message}; remove one of the two")
     for line, member in open_groups(policy.groups, service.allow):
         deny = denied.get((member.kind, member.name))
-        if deny and (line.kind is LineKind.GROUP or deny.kind is LineKind.GROUP):
+        if deny and (line.kind is not member.kind or deny.kind is not member.kind):
             shared.setdefault((line, deny), {})[member.text] = None
     for (line, deny), members in shared.items():
         names = list(members)

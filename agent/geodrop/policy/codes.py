@@ -12,7 +12,7 @@ from geodrop.policy.groups import open_groups
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.lines import OTHER_CODES
 from geodrop.policy.model import LineKind, Verdict
-from geodrop.policy.territories import TERRITORIES
+from geodrop.policy.territories import DEPENDENT
 
 if TYPE_CHECKING:
     from geodrop.document.problems import ProblemReport
@@ -49,7 +49,7 @@ def _check_territories(policy: Policy, service: Service, report: ProblemReport) 
         for verdict, lines in ((Verdict.ACCEPT, service.allow), (Verdict.DROP, service.deny))
     ]
     members = [member for _, found in sides for member in found]
-    if not any(member.kind is LineKind.COUNTRY and member.name in TERRITORIES for member in members):
+    if not any(member.kind is LineKind.COUNTRY and member.name in DEPENDENT for member in members):
         return
     ladder = build_ladder(policy, service)
     named = {member.name for member in members if member.kind in (LineKind.COUNTRY, LineKind.SUBDIVISION)}
@@ -59,7 +59,7 @@ def _check_territories(policy: Policy, service: Service, report: ProblemReport) 
                 continue
             missing = [
                 code
-                for code in TERRITORIES.get(member.name, ())
+                for code in DEPENDENT.get(member.name, ())
                 # Some databases have a territory as a subdivision, such as US-PR.
                 if not {code, f"{member.name}-{code}"} & named
                 and ladder.decide(country_region(code)).verdict is not verdict

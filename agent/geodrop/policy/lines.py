@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.document.problems import shown
 from geodrop.document.shape import UnreadableError
+from geodrop.policy import atlas
 from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN_CODES
 from geodrop.policy.model import Line, LineKind
 from geodrop.policy.values import parse_name, parse_prefix
@@ -14,7 +15,10 @@ from geodrop.policy.values import parse_name, parse_prefix
 if TYPE_CHECKING:
     from geodrop.document.problems import Position
 
-FORMS = "a country (CN), a subdivision (UA-43), continent:AS, group:NAME, list:NAME, a prefix or an address"
+FORMS = (
+    "a country (CN), a subdivision (UA-43), continent:AS, territory:NAME, atlas:NAME, group:NAME, list:NAME, a prefix "
+    "or an address"
+)
 
 _COUNTRY = re.compile(r"[A-Z0-9]{2}")
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")
@@ -40,13 +44,15 @@ def parse_line(text: str, place: Position) -> Line:
         return Line(LineKind(word), text, parse_name(rest), place)
     if colon and word == "continent":
         return Line(LineKind.CONTINENT, text, parse_continent(rest), place)
+    if colon and word in atlas.KINDS:
+        return Line(LineKind(word), text, _parse_known(text), place)
     if _COUNTRY.fullmatch(text):
         return Line(LineKind.COUNTRY, text, parse_country(text), place)
     if match := _SUBDIVISION.fullmatch(text):
         parse_country(match[1])
         return Line(LineKind.SUBDIVISION, text, text, place)
     if "/" in text or ":" in text or re.match(r"[0-9]+\.", text):
-        if word.lower() in ("group", "list", "continent", "country", "asn"):
+        if word.lower() in ("group", "list", "continent", "country", "asn", *atlas.KINDS):
             raise UnreadableError(_meant(text))
         network = parse_prefix(text)
         return Line(LineKind.PREFIX, text, str(network), place, network)
@@ -80,6 +86,18 @@ def parse_continent(text: str) -> str:
     )
 
 
+def _parse_known(text: str) -> str:
+    """Return the bare name of an entry of the atlas. Raises UnreadableError."""
+    found = atlas.ATLAS.get(text)
+    if found is None:
+        raise UnreadableError(f"{shown(text)} is not in the atlas; {atlas.nearest(text)}")
+    if not found.parts:
+        raise UnreadableError(
+            f"{shown(text)}: no database tells it apart: {found.note}; name {found.country}, or prefixes that you know"
+        )
+    return text.partition(":")[2]
+
+
 def _meant(text: str, wrong: str = "names nothing", otherwise: str = f"write {FORMS}") -> str:
     """Return the message for a bad line, with what was probably meant."""
     stripped = text.strip()
@@ -91,7 +109,7 @@ def _meant(text: str, wrong: str = "names nothing", otherwise: str = f"write {FO
         better = f"write {upper}"
     elif code := _BY_NAME.get(stripped.casefold()):
         better = f"write {code}"
-    elif word.lower() in ("group", "list", "continent") and rest:
+    elif word.lower() in ("group", "list", "continent", *atlas.KINDS) and rest:
         better = f"write {shown(f'{word.lower()}:{rest}')}"
     elif word.lower() == "country" and rest:
         better = f"write {shown(rest)}"

@@ -76,14 +76,17 @@ class LineKind(StrEnum):
     GROUP = "group"
     LIST = "list"
     PREFIX = "prefix"
+    TERRITORY = "territory"
+    ATLAS = "atlas"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of `allow`, `deny` or a group.
 
-    `text` is as written. `name` is the bare name: CN, UA-43, AS (continent), a group's or list's name, or the
-    canonical prefix (`network` holds it typed, a single address being its /32 or /128).
+    `text` is as written. `name` is the bare name: CN, UA-43, AS (continent), the name of a group, a list, a
+    territory or a group of the atlas, or the canonical prefix (`network` holds it typed, a single address being its /32
+    or /128).
     """
 
     kind: LineKind

@@ -40,8 +40,8 @@ KEYS = {
     "default": Key("`allow` or `deny`, for a region that no line names; required"),
     "unknown": Key("`allow` or `deny`, for sources that no database knows; required"),
     "allow": Key(
-        "a list of lines: a country `CN`, a subdivision `UA-43`, `continent:AS`, `group:NAME`, `list:NAME`, a prefix "
-        "or an address"
+        "a list of lines: a country `CN`, a subdivision `UA-43`, `continent:AS`, `territory:NAME`, `atlas:NAME`, "
+        "`group:NAME`, `list:NAME`, a prefix or an address"
     ),
     "deny": Key("a list of such lines. The same text in `allow` and `deny` is an error"),
     "mode": Key("`enforce` (default), or `monitor`: count, drop nothing"),

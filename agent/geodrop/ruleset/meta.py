@@ -121,7 +121,7 @@ class CompiledTest:
 @dataclass(frozen=True, slots=True)
 class CompiledGroup:
     """A group of the policy with its `members` as written: a country, a subdivision, `continent:AS`, `list:NAME`, a
-    prefix, or another group as `group:NAME`.
+    prefix, or another group as `group:NAME`; instead of territories and groups of the atlas the codes of these.
     """
 
     name: str

@@ -99,6 +99,13 @@ def count(
 
 def chosen(ruleset: Ruleset, parts: Sequence[RegionPart], asked: RegionQuestion) -> tuple[RegionQuestion, list[Piece]]:
     """Return the question with what is counted for it, and its pieces, the largest first. Raises DataError if empty."""
+    known = {code for part in parts if part.region for code in part.region.subdivisions}
+    if missing := [codes for codes in asked.apart if known.isdisjoint(codes)]:
+        raise DataError(
+            f"{asked.text}: no address of {' or '.join(missing[0])} is known; either no database has one, or the "
+            "policy does not tell it apart",
+            "ask about an address or a country; geodrop explain --policy FILE asks the databases",
+        )
     found = [part for part in parts if _belongs(ruleset, part, asked)]
     if not found and asked.kind == "subdivision":
         # The policy judges this subdivision as its country.

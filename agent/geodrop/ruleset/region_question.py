@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import DataError
+from geodrop.policy.atlas import ATLAS
 from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN, Region, country_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from geodrop.policy.atlas import Known
     from geodrop.ruleset.model import Meta
 
-FORMS = "a country (CN), a subdivision (UA-43), continent:AS, group:NAME or unknown"
+FORMS = "a country (CN), a subdivision (UA-43), continent:AS, territory:NAME, atlas:NAME, group:NAME or unknown"
 
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")
 _REGION = re.compile(r"[^\W\d_][^:/]*|[^\W\d_]+:[^:/]*")
@@ -26,11 +28,13 @@ _REGION = re.compile(r"[^\W\d_][^:/]*|[^\W\d_]+:[^:/]*")
 class RegionQuestion:
     """What was asked about: the `text` as given, its `kind`, and the `members` that its addresses are in.
 
-    `kind` is country, subdivision, continent, group or unknown. A member is a country, a subdivision, `continent:AS` or
-    `unknown`; of a group also a list (`list:NAME`) or a prefix.
+    `kind` is country, subdivision, continent, group or unknown. A territory is a country or subdivision, by its codes,
+    and a group of the atlas is one. A member is a country, a subdivision, `continent:AS` or `unknown`; of a group also
+    a list (`list:NAME`) or a prefix.
 
     `subject` names what is counted. It is another region than the one asked for if the policy does not tell that one
     apart. `not_counted` is the number of IPv4 addresses whose regions are not known, since prefix lines decide.
+    Of each of `apart` one subdivision must be known: an answer about Crimea without Sevastopol would be none.
     """
 
     text: str
@@ -38,6 +42,7 @@ class RegionQuestion:
     subject: str
     members: frozenset[str]
     not_counted: int = 0
+    apart: tuple[tuple[str, ...], ...] = ()
 
     single = False
 
@@ -72,9 +77,17 @@ def parse_region(text: str, meta: Meta) -> RegionQuestion | None:
         return RegionQuestion(text, "continent", subject, frozenset({subject}))
     if colon and word == "group" and any(group.name == name for group in meta.groups):
         return RegionQuestion(text, "group", text, frozenset(_members(meta, name)))
+    if (known := ATLAS.get(text)) and known.parts:
+        return _of_atlas(known)
     if text == "unknown":
         return RegionQuestion(text, "unknown", text, frozenset({text}))
     raise DataError(f"{text!r} is neither an address nor a known region", _next_step(text, meta))
+
+
+def _of_atlas(known: Known) -> RegionQuestion:
+    apart = tuple(part for part in known.parts if all("-" in code for code in part))
+    kind = "group" if not known.country else "subdivision" if apart else "country"
+    return RegionQuestion(known.text, kind, known.text, frozenset(known.codes), apart=apart)
 
 
 def region_named(name: str) -> Region:
@@ -106,6 +119,7 @@ def _next_step(text: str, meta: Meta) -> str:
         return "ask about a prefix of the list; geodrop counters shows what was dropped by it"
     names = {country.name.lower(): code for code, country in COUNTRIES.items()}
     names |= {name.lower(): f"continent:{code}" for code, name in CONTINENTS.items()}
+    names |= {text.partition(":")[2]: text for text, known in ATLAS.items() if known.parts}
     names |= {group.name: f"group:{group.name}" for group in meta.groups}
     names |= {name.lower(): name for name in ("unknown", *names.values())}
     near = difflib.get_close_matches(text.lower(), names, 1)

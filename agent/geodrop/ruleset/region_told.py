@@ -74,7 +74,7 @@ def _change(one: Answer) -> str:
 def _notes(asked: str, one: Answer) -> Iterator[str]:
     """Yield what the figures leave out, and which corrections are in them."""
     notes = []
-    if one["about"] == "subdivision" and one["subject"] != asked.upper():
+    if one["about"] == "subdivision" and one["subject"].upper() != asked.upper():
         subject = one["subject"]
         notes.append(f"{asked} is not told apart from the rest of {subject}: this is {subject} as a whole")
     if count := one["not_counted"]:

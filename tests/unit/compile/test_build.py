@@ -5,7 +5,7 @@ import pytest
 
 from geodrop.compile import build as module
 from geodrop.compile import nftables
-from geodrop.compile.build import absent, build, costly_services
+from geodrop.compile.build import build, costly_services, doubts
 from geodrop.compile.xdp import Tables, build_tables
 from geodrop.compile.zones import Zones
 from geodrop.errors import DataError, PolicyError
@@ -78,7 +78,7 @@ def test_subdivision_that_no_database_carries_is_refused() -> None:
 def test_country_without_an_address_is_warned_of() -> None:
     """A line that names a country without an address gets a warning: an allow list would drop its clients."""
     given = policy(service(allow=["US", "JP"], deny=["UA"]))
-    [problem] = absent(given, region_map())
+    [problem] = doubts(given, region_map())
     assert str(problem).startswith("policy.yaml:1:1: warning: JP: no loaded database has an address of this country")
     assert build(given, region_map(), INPUTS)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geodrop.compile.build import absent
+from geodrop.compile.build import doubts
 from geodrop.errors import PolicyError
 from geodrop.geo.database import Database
 from geodrop.policy.parse import load_policy
@@ -114,7 +114,7 @@ def test_networks_that_no_database_has_are_a_warning(tmp_path: Path) -> None:
     """They may have been given back, or be misspelt; the list works without them."""
     text = f"lists: {{l: {{asn: {[64_496, *range(10, 20)]}}}}}\n{API}    deny: ['list:l']\n"
     policy = parsed(text)
-    (problem,) = absent(policy, regions(opened(tmp_path, PLACES, NETWORKS), {}))
+    (problem,) = doubts(policy, regions(opened(tmp_path, PLACES, NETWORKS), {}))
     assert (problem.severity, problem.place.line) == ("warning", 2)
     assert problem.message == (
         'list "l": no loaded database has an address of AS10, AS11, AS12, AS13, AS14, AS15, AS16, AS17 and 2 more; '
@@ -126,7 +126,7 @@ def test_a_database_without_the_confidence_is_named(tmp_path: Path) -> None:
     """Beside one that has it, what it says of the trait does not count."""
     policy = parsed("lists: {l: {traits: [{vpn: 50}]}}\n" + API + "    deny: ['list:l']\n")
     databases = opened(tmp_path, PLACES, HIDDEN, PRIVACY)
-    (problem,) = absent(policy, regions(databases, {}))
+    (problem,) = doubts(policy, regions(databases, {}))
     assert problem.message == 'list "l": 2.mmdb has no confidence for vpn, so what it says does not count'
     ruleset = Ruleset.unpack(compile_ruleset(policy, databases), "test")
     found = [next(explain(ruleset, ip_address(text), 0.0)).would_drop for text in ("2.0.0.1", "2.2.0.1")]

@@ -84,6 +84,13 @@ def test_the_first_database_with_a_country_answers(tmp_path: Path) -> None:
     assert (at(first, "2a00:43::1"), at(second, "2a00:43::1")) == (CRIMEA, US)
 
 
+def test_countries_that_an_earlier_database_leaves_undivided(tmp_path: Path) -> None:
+    """What a later one knows of their subdivisions does not count, so both databases are named."""
+    cities, countries = opened(tmp_path, CITIES, {**COUNTRIES, "9.0.0.0/8": country("UA")})
+    assert regions([countries, cities], {}).undivided["UA"] == ("b.mmdb", "a.mmdb")
+    assert regions([cities, countries], {}).undivided == {}
+
+
 def test_a_country_goes_before_a_continent(tmp_path: Path) -> None:
     """A country of a later database replaces a continent of an earlier one; another continent does not."""
     one, other, third = opened(

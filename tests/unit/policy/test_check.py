@@ -162,3 +162,24 @@ def test_unused_names() -> None:
         '2:33: warning: no service uses group "c"; remove it, or name it in a line',
         '3:9: warning: no service uses list "l"; remove it, or name it in a line',
     ]
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        ("territory:crimea", "UA-43", ["territory:crimea allows UA-43, which UA-43 (line 7) denies"]),
+        ("UA-40", "territory:crimea", ["UA-40 allows UA-40, which territory:crimea (line 7) denies"]),
+        ("atlas:g7", "atlas:eu", ["atlas:g7 allows DE, FR, IT, which atlas:eu (line 7) denies"]),
+        ("UA", "territory:crimea", []),
+    ],
+)
+def test_entries_of_the_atlas_that_contradict_lines(allow: str, deny: str, expected: list[str]) -> None:
+    """What is under allow and deny at once is named by its codes; deny wins."""
+    found = [one for one in said(api(f"[{allow}]", f"[{deny}]")) if "allows" in one]
+    assert [one.partition("warning: ")[2].partition(" in service")[0] for one in found] == expected
+
+
+def test_one_entry_of_the_atlas_on_both_sides() -> None:
+    """As with any line, the same text in allow and deny is an error."""
+    (error,) = [one for one in said(api("[territory:crimea]", "[territory:crimea]")) if ": error: " in one]
+    assert "territory:crimea is in allow and in deny" in error

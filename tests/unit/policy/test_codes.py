@@ -44,6 +44,7 @@ OWN = ": territories with codes of their own, which it does not hold; name them 
         (("allow: [US, PR, US-GU]", "deny: [VI, AS, MP, UM]"), "deny", []),
         (("deny: [CN, HK]",), "allow", [f"9:12: warning: CN without MO{OWN}"]),
         (("allow: [NL, IT-AW]",), "deny", [f"9:13: warning: NL without CW, AW, SX, BQ{OWN}"]),
+        (("deny: [CN, 'territory:hong-kong', 'territory:macao']",), "allow", []),
         # the territory gets the same verdict all the same
         (("deny: [CN]",), "deny", []),
         (("allow: ['continent:NA', US]",), "deny", [f"9:29: warning: US without GU, AS, MP, UM{OWN}"]),

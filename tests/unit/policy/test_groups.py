@@ -51,3 +51,13 @@ def test_deep_groups_do_not_use_the_stack() -> None:
     """Ten thousand groups inside each other are opened without recursion."""
     groups = {"g0": lines("US")} | {f"g{n}": lines(f"group:g{n - 1}") for n in range(1, 10_000)}
     assert opened(groups, "group:g9999") == [("group:g9999", "US")]
+
+
+def test_entries_of_the_atlas_lead_to_codes() -> None:
+    """In a line and in a group, so that all who open lines see countries and subdivisions only."""
+    found = open_groups({"g": lines("territory:sevastopol")}, lines("group:g", "atlas:five-eyes"))
+    assert [(line.text, member.text) for line, member in found] == [
+        ("group:g", "UA-40"),
+        ("group:g", "RU-SEV"),
+        *(("atlas:five-eyes", code) for code in ("AU", "CA", "GB", "NZ", "US")),
+    ]

@@ -67,6 +67,14 @@ def test_regions_inside_regions(ruleset: Ruleset) -> None:
     assert (asked.subject, amounts(ruleset, "UA-30")) == ("UA", amounts(ruleset, "UA"))
 
 
+def test_a_territory_is_answered_whole_or_not_at_all(ruleset: Ruleset, tmp_path: Path) -> None:
+    """The policy does not tell Sevastopol apart, so it is no answer about Crimea what the rest of Crimea gets."""
+    with pytest.raises(DataError, match="territory:crimea: no address of UA-40 or RU-SEV is known"):
+        ask(ruleset, "territory:crimea")
+    both = compiled(POLICY.replace("UA-43", "'territory:crimea'"), tmp_path, {**WORLD, "2.2.0.0/16": city("UA", "40")})
+    assert sum(count for _, count, _ in amounts(both, "territory:crimea")) == 2 << 16
+
+
 def test_a_group_holds_lists_too(ruleset: Ruleset) -> None:
     """What a list of the group decides belongs to the group, and is then counted."""
     assert amounts(ruleset, "group:more") == [("1.2.3.0", 256, 0)]

@@ -30,6 +30,9 @@ def asked(text: str) -> RegionQuestion:
         ("UA-43", "subdivision", {"UA-43"}),
         ("continent:AS", "continent", {"continent:AS"}),
         ("unknown", "unknown", {"unknown"}),
+        ("territory:luhansk", "subdivision", {"UA-09", "RU-LUG"}),
+        ("territory:hong-kong", "country", {"HK", "CN-HK"}),
+        ("atlas:five-eyes", "group", {"AU", "CA", "GB", "NZ", "US"}),
         ("group:supported", "group", {"US", "DE", "FR", "list:partners", "continent:OC"}),
     ],
 )
@@ -55,6 +58,8 @@ def test_addresses_are_left_to_others(text: str) -> None:
         ("supported", "write group:supported"),
         ("grup:eea", "write group:eea"),
         ("unknwn", "write unknown"),
+        ("crimea", "write territory:crimea"),
+        ("territory:north-cyprus", "write "),
         ("list:partners", "ask about a prefix of the list"),
         ("a.example", "write a country"),
     ],

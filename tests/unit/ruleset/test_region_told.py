@@ -95,6 +95,13 @@ def test_notes() -> None:
     assert notes[-1] == "note    there are more corrections; --json has them"
 
 
+def test_a_territory_is_what_was_asked_for() -> None:
+    """Its name is no code, and is still not told as another region; what drops it is a line with its name."""
+    changed = {"asked": "territory:crimea", "subject": "territory:crimea", "about": "subdivision", "rung": "country"}
+    (line,) = lines(REGION | changed | {"would_drop": False, "verdict": "accept", "not_counted": 0, "corrections": []})
+    assert line.endswith("to drop it: deny: [territory:crimea]")
+
+
 def test_only_ipv6() -> None:
     """A region without IPv4 has no share of it; one without anything that is counted is named by an address."""
     [line] = lines(REGION | {"addresses": 0, "ipv4_share": 0.0})
