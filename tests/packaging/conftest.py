@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CODENAME = "bookworm"
+PACKING = "xz" if os.environ.get("GEODROP_TEST_LONG") else "none"
+"""How packages are packed; a release's is xz, which takes most of the time."""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +31,7 @@ def wheel() -> Path:
 def package(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the package for Debian 12 on amd64."""
     wanted = target(CODENAME)
-    return deb.build(wanted, sources(wheel, wanted), tmp_path_factory.mktemp("package"))
+    return deb.build(wanted, sources(wheel, wanted), tmp_path_factory.mktemp("package"), PACKING)
 
 
 @pytest.fixture(scope="session")

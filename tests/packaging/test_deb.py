@@ -14,7 +14,7 @@ from deploy.packages import deb, tree
 from deploy.packages.elf import read_elf
 from deploy.packages.normal import normalize
 from deploy.packages.targets import BPF, TARGETS
-from tests.packaging.conftest import CODENAME
+from tests.packaging.conftest import CODENAME, PACKING
 from tests.system.packages import sources, target
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_built_twice_it_is_the_same(package: Path, wheel: Path, tmp_path: Path) 
     """Another folder, another umask and other times of the sources make no difference."""
     before = os.umask(0o077)
     try:
-        again = deb.build(target(CODENAME), sources(wheel, target(CODENAME)), tmp_path)
+        again = deb.build(target(CODENAME), sources(wheel, target(CODENAME)), tmp_path, PACKING)
     finally:
         os.umask(before)
     assert again.name == package.name
