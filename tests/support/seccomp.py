@@ -12,7 +12,7 @@ BPF = {"x86_64": 321, "aarch64": 280}
 
 
 def forbid_bpf() -> None:
-    """Let bpf(2) fail with EPERM, whatever the sysctl kernel.unprivileged_bpf_disabled allows. Raises OSError."""
+    """Let bpf(2) fail with EPERM, whatever the kernel allows users without privileges. Raises OSError."""
     load, equal, answer = 0x20, 0x15, 0x06
     allow, refuse = 0x7FFF0000, 0x50001
     rules = (load, 0, 0, 0, equal, 0, 1, BPF[platform.machine()], answer, 0, 0, refuse, answer, 0, 0, allow)

@@ -293,11 +293,11 @@ class BothEngines:
 
 
 def _is_pinned() -> bool | None:
-    """Tell whether anything of xdp may be pinned. None: in a bpffs that this process may not enter, nothing is its own."""
+    """Tell whether anything of xdp may be pinned; None in a bpffs that this process may not enter."""
     try:
         os.stat(default_pins())
     except PermissionError:
-        return None  # it may hold pins, of which none can be read or changed from here
+        return None
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
