@@ -275,7 +275,6 @@ OPENS_BY_ITSELF = {
     "signature/ssh_keygen.py": "sealed memory, by its descriptor",
     "compile/child.py": "a descriptor to write to",
     "linux/source_routes.py": "/proc",
-    "state/exemptions.py": "/proc",
     "state/files.py": "to write, in our own folder",
     "state/places.py": "/proc",
     "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.state import announce, unwritten
+from geodrop.state import announce, this_boot, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in the place of /run/geodrop; state directories are told apart in it."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unwritten, "until_boot", lambda: str(folder))
+        for module in (this_boot, unwritten):
+            patch.setattr(module, "until_boot", lambda: str(folder))
         patch.setattr(announce, "_listener", lambda _: None)
         yield folder

@@ -185,10 +185,16 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         judged.add_metric(labels, there)
     yield judged
     built = GaugeMetricFamily(
-        "geodrop_database_build_timestamp_seconds", "Build epoch of each database in force", labels=["database"]
+        "geodrop_database_build_timestamp_seconds",
+        "Build epoch of each database in force; of several files with one name, of the oldest",
+        labels=["database"],
     )
+    # Two folders may hold files of one name, and a series is told apart by its labels alone.
+    oldest: dict[str, float] = {}
     for database in status.get("databases", ()):
-        built.add_metric([database["name"]], database["built"])
+        oldest[database["name"]] = min(database["built"], oldest.get(database["name"], database["built"]))
+    for name, epoch in oldest.items():
+        built.add_metric([name], epoch)
     yield built
 
 

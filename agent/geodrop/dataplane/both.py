@@ -32,18 +32,26 @@ if TYPE_CHECKING:
 class BothEngines:
     """Implements the Engine protocol except `apply`: `transaction.apply` changes both engines.
 
-    `xdp` is None if nothing of xdp is pinned, or if it is `unread`. Then only nftables is read and changed.
+    `xdp` is None if nothing of xdp is pinned, or if it is `unread`. Then only nftables is read and changed. `shut_out`
+    is true if this process may not enter the bpffs, where something may be pinned all the same.
     """
 
     name = "auto"
 
     def __init__(
-        self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf", unread: Unread | None = None
+        self,
+        nftables: NftablesEngine,
+        xdp: XdpEngine | None,
+        loader: str = "libbpf",
+        unread: Unread | None = None,
+        *,
+        shut_out: bool = False,
     ) -> None:
         self.nftables = nftables
         self.xdp = xdp
         self.unread = unread
         self._loader = loader
+        self._shut_out = shut_out
         self._exempt: Sequence[ExemptSource] = ()
 
     @classmethod
@@ -52,9 +60,15 @@ class BothEngines:
 
         The loader matters only for changes; pinned objects read alike.
         """
-        xdp = make_xdp(loader) if _is_pinned() else None
+        pinned = _is_pinned()
+        xdp = make_xdp(loader) if pinned else None
         unread = xdp.unread() if xdp else None
-        return cls(NftablesEngine(), None if unread else xdp, loader, unread)
+        return cls(NftablesEngine(), None if unread else xdp, loader, unread, shut_out=pinned is None)
+
+    @property
+    def may_judge_unseen(self) -> bool:
+        """Whether xdp may judge packets although this process cannot read what it does."""
+        return self.unread.links != () if self.unread else self._shut_out
 
     def with_xdp(self) -> XdpEngine:
         """Return the xdp engine, after making it if needed. If pins cannot be read, the engine's probe will refuse."""
@@ -278,11 +292,13 @@ class BothEngines:
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
 
 
-def _is_pinned() -> bool:
-    """Tell whether anything of xdp may be pinned. In a bpffs that this process may not enter, nothing is its own."""
+def _is_pinned() -> bool | None:
+    """Tell whether anything of xdp may be pinned; None in a bpffs that this process may not enter."""
     try:
         os.stat(default_pins())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except PermissionError:
+        return None
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise UnavailableError(f"{error.filename}: {error.strerror}", "check that /sys is mounted") from error

@@ -21,7 +21,7 @@ from geodrop.operations.admission import is_accepted
 from geodrop.operations.brought_back import brought_back
 from geodrop.operations.change import finish_undo, unload_again
 from geodrop.operations.exempt_sources import at_load, settle
-from geodrop.operations.window import with_window
+from geodrop.operations.window import is_over, with_window
 from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
@@ -57,6 +57,11 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     UnavailableError, PrivilegeError or ApplyError if nftables refuses the ruleset.
     """
     store, engines = Store(config.state), BothEngines.here()
+    goes_on = _on_trial_unseen(engines, store)
+    return Booted(engines.observe(), goes_on) if goes_on else _restored(config, asked, now, engines, store)
+
+
+def _restored(config: Config, asked: ChangeRequest, now: float, engines: BothEngines, store: Store) -> Booted:
     # What was not confirmed before a boot is not booted. In the same boot, a window that is in force goes on.
     finish_undo(config, now=not engines.observe().generation)
     before = engines.observe()
@@ -107,6 +112,18 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     drops = enforced(ruleset)
     store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change, drops=drops))
     return Booted(engines.observe(), text, (*warnings, *store.unwritten()))
+
+
+def _on_trial_unseen(engines: BothEngines, store: Store) -> str:
+    """Say so if a load of this boot waits to be confirmed where only xdp may hold it; "" otherwise.
+
+    geodrop-boot.service has no right to bpf(2), and may run long after the machine was booted: when geodrop.service is
+    first started. Pins do not outlive a boot, so at a boot itself no load waits.
+    """
+    confirm = store.intent().confirm
+    if confirm is None or is_over(confirm) or not engines.may_judge_unseen or engines.observe().generation:
+        return ""
+    return f"generation {confirm.generation} waits to be confirmed, on xdp, which cannot be read here; nothing to do"
 
 
 def _readable(config: Config, store: Store, before: Observed) -> tuple[Ruleset | None, list[str]]:

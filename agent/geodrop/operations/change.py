@@ -33,8 +33,8 @@ from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
 from geodrop.state.entry import Attempt, ChangeRequest
-from geodrop.state.places import boot_id
 from geodrop.state.store import Store
+from geodrop.state.this_boot import boot_id
 from geodrop.state.unconfirmed import SECOND, Unconfirmed, undone
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from geodrop.engine import underway
 from geodrop.engine.api import Undo
 from geodrop.linux import clock
 from geodrop.operations.brought_back import brought_back, is_ahead
-from geodrop.state.places import boot_id
+from geodrop.state.this_boot import boot_id
 from geodrop.state.unconfirmed import SECOND, SHORTEST, Unconfirmed
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ counts.
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +38,7 @@ from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
 from geodrop.state.names import ANY, MAX_TEXT
 from geodrop.state.room import Room
+from geodrop.state.this_boot import boot_identity
 from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ CLOSE = 2.0
 _LONGEST = 64
 """Characters of a network, and of the id of a boot."""
 
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
@@ -74,13 +72,7 @@ class ClockReading:
     @classmethod
     def now(cls) -> ClockReading:
         """Read the clocks."""
-        return cls(time.time(), monotonic(), _boot())
-
-
-@functools.cache
-def _boot() -> str:
-    with open(_BOOT_ID, encoding="ascii") as file:
-        return file.read().strip()
+        return cls(time.time(), monotonic(), boot_identity())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import BusyError, PrivilegeError, UnavailableError
-from geodrop.state import run_folder
+from geodrop.state import run_folder, this_boot
 from geodrop.state.places import daemon_file, lock_file
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def exclusive(control: str | os.PathLike[str] = "", state: str | os.PathLike[str
     with run_folder.entered(os.path.dirname(lock)) as folder:
         descriptor = _locked(lock, folder)
         try:
+            this_boot.note(folder)
             holder = f"pid {os.getpid()}\n{os.fspath(control)}\n"
             if control:
                 _say_where(folder, f"{holder}{os.fspath(state)}\n")

@@ -27,7 +27,7 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for 
 
 def default_state() -> Path:
     """Return the state directory of this network namespace."""
-    return _path(STATE if is_machines_own() else f"{states_of_namespaces()}/{boot_id()}-{namespace_cookie()}")
+    return _path(STATE if is_machines_own() else f"{states_of_namespaces()}/{kernels_boot()[:8]}-{namespace_cookie()}")
 
 
 def states_of_namespaces() -> str:
@@ -42,7 +42,7 @@ def is_of_earlier_boot(name: str) -> bool:
     ProtectProc= may see the number of the kernel's boot, and other services that of the container's.
     """
     cookie = name.rpartition("-")[2]
-    return not (name.startswith(f"{boot_id()}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
+    return not (name.startswith(f"{kernels_boot()[:8]}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
 
 
 def default_socket() -> Path:
@@ -102,10 +102,10 @@ def _apart(folder: str) -> str:
     return folder if is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
 
 
-def boot_id() -> str:
-    """Return the first eight hexadecimal digits of the kernel's random boot ID."""
+def kernels_boot() -> str:
+    """Return the kernel's random boot ID, as this process sees it; what belongs to a boot asks state.this_boot."""
     with open(BOOT, encoding="ascii") as file:
-        return file.read(8)
+        return file.read().strip()
 
 
 def is_machines_own() -> bool:

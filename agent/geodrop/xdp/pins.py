@@ -20,7 +20,7 @@ from geodrop.errors import Excused, PrivilegeError, UnavailableError
 from geodrop.linux import libbpf
 from geodrop.linux.libc import call
 from geodrop.linux.owner import adopt
-from geodrop.state.places import default_pins
+from geodrop.state import places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class Pins:
     @classmethod
     def default(cls) -> Pins:
         """Return the folder of the calling thread's network namespace."""
-        return cls(default_pins())
+        return cls(places.default_pins())
 
     def check(self) -> None:
         """Raise UnavailableError if there is no bpffs, PrivilegeError if we may not use it."""
@@ -60,7 +60,10 @@ class Pins:
             )
 
     def make(self) -> None:
-        """Make the folder, accessible to us only."""
+        """Make the folder, accessible to us only, or to the daemon's user if root makes it in the daemon's bpffs."""
+        if self.folder.is_relative_to(places.OWN_BPFFS):
+            # A fresh mount belongs to root, so the daemon could not enter what root pins there by hand.
+            adopt(places.OWN_BPFFS, places.RUN)
         missing = [path for path in (self.links, *self.links.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700)

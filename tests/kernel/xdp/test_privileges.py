@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +81,22 @@ def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Pa
     made = [pins.folder, *pins.folder.rglob("*")]
     assert len(made) > 10
     assert {path.lstat().st_uid for path in made} == {NOBODY}
+    assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
+    assert not pins.sets()
+
+
+def test_root_gives_a_fresh_bpffs_to_the_daemons_user(place: tuple[Namespace, Pins, Path]) -> None:
+    """A bpffs belongs to root until the daemon first starts; what root pins there before serves the daemon too."""
+    namespace, pins, ruleset = place
+    mount = pins.folder.parent
+    os.chown(mount, 0, 0)
+    mount.chmod(0o700)
+    with tempfile.TemporaryDirectory() as run_folder:
+        os.chown(run_folder, NOBODY, NOBODY)
+        of_the_daemon = f"from geodrop.state import places; places.OWN_BPFFS, places.RUN = '{mount}', '{run_folder}'\n"
+        by_hand = of_the_daemon + CHILD.replace("    engine.remove()\n", "")
+        namespace.run(sys.executable, "-c", by_hand, str(pins.folder), stdin=ruleset.read_bytes().hex())
+    assert {path.lstat().st_uid for path in (mount, pins.folder, *pins.folder.rglob("*"))} == {NOBODY}
     assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
     assert not pins.sets()
 

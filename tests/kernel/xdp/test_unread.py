@@ -27,15 +27,10 @@ if TYPE_CHECKING:
 DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
 
 CHILD = """
-import ctypes, json, platform, struct, sys
+import json, sys
+from tests.support.seccomp import forbid_bpf
 if len(sys.argv) > 3:
-    # Like a unit without the drop-in (SystemCallFilter=): bpf(2) fails with EPERM, whatever the sysctl allows.
-    number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-    code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, number, 0x06, 0, 0, 0x50001, 0x06, 0, 0, 0x7FFF0000)
-    filter = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", 4, ctypes.addressof(filter))
-    libc = ctypes.CDLL(None)
-    assert libc.prctl(22, 2, ctypes.create_string_buffer(program, len(program))) == 0  # PR_SET_SECCOMP, a filter
+    forbid_bpf()
 from pathlib import Path
 from geodrop.dataplane import transaction
 from geodrop.dataplane.both import BothEngines

@@ -120,6 +120,16 @@ def test_state_is_told() -> None:
     assert found["geodrop_database_build_timestamp_seconds", (("database", "country.mmdb"),)] == 1_780_000_000
 
 
+def test_databases_with_one_name_are_one_series() -> None:
+    """Prometheus refuses a scrape with two values of one series; the oldest file is the one that an alert is about."""
+    metrics = Metrics()
+    databases = [{"name": "country.mmdb", "built": built} for built in (1_780_000_000, 1_770_000_000, 1_790_000_000)]
+    metrics.show(lambda: ({**STATUS, "databases": databases}, COUNTERS))
+    name = "geodrop_database_build_timestamp_seconds"
+    lines = [line for line in generate_latest(metrics.registry).decode().splitlines() if line.startswith(f"{name}{{")]
+    assert lines == [f'{name}{{database="country.mmdb"}} 1.77e+09']
+
+
 def test_events_are_counted() -> None:
     """Reloads are counted by outcome, with durations, and so are repairs and audits; all outcomes exist at once."""
     metrics = Metrics()

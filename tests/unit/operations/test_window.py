@@ -9,7 +9,7 @@ from geodrop.engine.api import Observed, Window
 from geodrop.linux.clock import monotonic
 from geodrop.operations.window import ended, is_over, left, moment_of, with_window
 from geodrop.state.intent import Intent
-from geodrop.state.places import boot_id
+from geodrop.state.this_boot import boot_id
 from geodrop.state.unconfirmed import SECOND, Unconfirmed, Undone
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geodrop.linux.clock import monotonic
 from geodrop.report.confirm import as_it_is, problem, taken_back, waiting
 from geodrop.state.intent import Intent
-from geodrop.state.places import boot_id
+from geodrop.state.this_boot import boot_id
 from geodrop.state.unconfirmed import SECOND, Unconfirmed
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -65,7 +65,7 @@ def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
             pytest.fail("two holders")
         assert lock.control_socket() == str(tmp_path / "c.sock")
     assert lock.control_socket() == ""
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock", "daemon"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"boot", "lock", "daemon"}
 
 
 def test_where_its_state_is_stays_known(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) 
         try:
             with lock.exclusive(tmp_path / "c.sock"):
                 found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
-                assert found == {"lock": 0o660, "daemon": 0o644}
+                assert found == {"boot": 0o644, "lock": 0o660, "daemon": 0o644}
                 assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
         finally:
             os.umask(before)
