@@ -145,9 +145,9 @@ class Verbs:
         """Say what a reload would change."""
         async with self._reading_long[request.peer.uid]:
             with self._context.tasks.failing("plan"):
-                made, found, change = await compile_for_plan(self._context, self._reload.maker)
-        pieces = plan_in_pieces(made, found, change, request.args["ssh"])
-        return {"data": await self._read_long(pieces, request), "warnings": made.warnings}
+                planned = await compile_for_plan(self._context, self._reload.maker)
+        pieces = plan_in_pieces(planned, request.args["ssh"])
+        return {"data": await self._read_long(pieces, request), "warnings": planned.made.warnings}
 
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Read policy and databases again and load the result."""

@@ -86,6 +86,18 @@ def check_file(path: str, ruleset: Ruleset, config: Config, store: Store) -> Sig
     return signed
 
 
+def refusal(path: str | None, ruleset: Ruleset, config: Config, store: Store) -> GeodropError | None:
+    """Return why a load of a ruleset would be refused, from its file or from none; None if it would not. For a plan."""
+    try:
+        if path is not None:
+            check_file(path, ruleset, config, store)
+        elif config.keys is not None:
+            return _unsigned(ruleset.digest, config)
+    except GeodropError as failure:
+        return failure
+    return None
+
+
 def accept(config: Config, store: Store, observed: Observed, ruleset: Ruleset, signed: Signed | None) -> None:
     """Write down that a ruleset may be in force from now on, before the kernel is changed. The caller holds the lock.
 

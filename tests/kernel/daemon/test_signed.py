@@ -144,18 +144,31 @@ def test_refused_on_every_path(signed: SignedHost, name: str) -> None:
         assert (done.code, host.table()) == (65, before), done
         assert said in done.err
         assert "; " in done.err
+    assert_planned(geodrop, said, str(signed.fleet))
     with daemon(geodrop) as running:
         assert said in running.said[-1]
         done = geodrop.run("reload")
         assert (done.code, host.table()) == (65, before), done
         assert said in done.err
+        assert_planned(geodrop, said)
         status = geodrop.run("status", "--json")
         assert status.code == 1
         assert any(said in problem for problem in status.json["problems"])
         signed.fleet.unlink()  # beside an old file with the same rules it would keep its date
         signed.compile("RU")
+        assert geodrop.good("plan", "--json").json["refused"] is None
         geodrop.good("reload")
         assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [False, True]
+
+
+def assert_planned(geodrop: Geodrop, said: str, *arguments: str) -> None:
+    """Check that a plan says in the same words that a reload would be refused, and what to do about it."""
+    done = geodrop.run("plan", "--exit-code", *arguments)
+    assert done.code == 65, done
+    assert said in next(line for line in done.out.splitlines() if line.startswith("refused  "))
+    refused = geodrop.good("plan", "--json", *arguments).json["refused"]
+    assert (refused["exit"], said in refused["error"]) == (65, True)
+    assert done.out.splitlines()[-1].endswith(f"; {refused['next_step']}")
 
 
 def test_watch(signed: SignedHost) -> None:
