@@ -108,7 +108,7 @@ class Verbs:
 
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """Return the object of `status --json`, for a request or, without one, for metrics."""
-        problems = [*self._watch.problems(), *self._context.tasks.problems()]
+        problems = [*self._watch.problems(), *self._context.missing, *self._context.tasks.problems()]
         fields = {**self._watch.as_object(), "held": list(self._reload.held)}
         if last := self._reload.last:
             fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
