@@ -23,7 +23,7 @@ from geodrop.linux import libc
 from geodrop.ruleset.sealed import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 NAMESPACE = "ruleset@geodrop"
 """What a signature is for: one that was made for mail, git or another program does not count (PROTOCOL.sshsig)."""
@@ -60,16 +60,16 @@ def program() -> str:
     return found
 
 
-def check(arguments: Sequence[str], message: int, files: Mapping[str, bytes]) -> Said:
+def check(arguments: Sequence[str | bytes], message: int) -> Said:
     """Run ssh-keygen without any right, with a message on its standard input, and return what it said.
 
-    `message` is a descriptor of sealed memory. An argument that is a key of `files` becomes the path of that content.
+    `message` is a descriptor of sealed memory. An argument of bytes becomes the path of a file with that content.
     Raises UnavailableError if ssh-keygen is missing, cannot be started or takes longer than SECONDS.
     """
     name = program()
     with ExitStack() as stack:
-        paths = {key: _in_memory(stack, content) for key, content in files.items()}
-        command = [name, *(f"/proc/self/fd/{paths[one]}" if one in paths else one for one in arguments)]
+        paths = {one: _in_memory(stack, one) for one in arguments if isinstance(one, bytes)}
+        command = [name, *(one if isinstance(one, str) else f"/proc/self/fd/{paths[one]}" for one in arguments)]
         # Opened again, so that it has a position of its own and cannot be written to.
         reading = os.open(f"/proc/self/fd/{message}", os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, reading)

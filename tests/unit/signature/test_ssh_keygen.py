@@ -17,7 +17,7 @@ from geodrop.signature import ssh_keygen
 ssh_keygen.PATH = sys.argv[1]
 memory = os.memfd_create("message", os.MFD_ALLOW_SEALING)
 seal(memory)
-print(ssh_keygen.check([], memory, {}).out)
+print(ssh_keygen.check([], memory).out)
 """
 
 
@@ -45,11 +45,11 @@ def write(path: Path, script: str) -> None:
 
 
 def test_it_reads_the_message_and_files_from_memory(message: int, stand_in: Path) -> None:
-    """An argument that names a content becomes a path that reads as that content; nothing of it can be changed."""
+    """An argument of bytes becomes a path that reads as that content; nothing of it can be changed."""
     write(
         stand_in, 'cat; echo; cat "$2"; (echo x >>"$2") 2>/dev/null || echo sealed; (echo x >&0) 2>/dev/null || exit 3'
     )
-    said = ssh_keygen.check(["-f", "KEYS"], message, {"KEYS": b"the keys\n"})
+    said = ssh_keygen.check(["-f", b"the keys\n"], message)
     assert (said.code, said.out) == (3, "the message\nthe keys\nsealed\n")
     assert os.lseek(message, 0, os.SEEK_CUR) == len(b"the message"), "it has a position of its own"
 
@@ -57,7 +57,7 @@ def test_it_reads_the_message_and_files_from_memory(message: int, stand_in: Path
 def test_a_child_of_root_is_nobody(message: int, stand_in: Path) -> None:
     """It has no user, no group, no capability, no environment and no terminal of ours."""
     write(stand_in, "id; grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)' /proc/self/status; env; pwd")
-    said = ssh_keygen.check([], message, {})
+    said = ssh_keygen.check([], message)
     assert "uid=65534(nobody) gid=65534(nogroup)" in said.out
     assert "root" not in said.out.splitlines()[0]
     assert_without_rights(said.out)
@@ -83,7 +83,7 @@ def assert_without_rights(status: str) -> None:
 def test_what_it_says_is_bounded(message: int, stand_in: Path) -> None:
     """However much it writes, it ends, and only the beginning counts."""
     write(stand_in, "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2")
-    said = ssh_keygen.check([], message, {})
+    said = ssh_keygen.check([], message)
     assert (said.code, len(said.out), len(said.err)) == (0, ssh_keygen.MOST, ssh_keygen.MOST)
 
 
@@ -92,14 +92,14 @@ def test_it_has_no_more_than_its_time(message: int, stand_in: Path, monkeypatch:
     monkeypatch.setattr(ssh_keygen, "SECONDS", 0.2)
     write(stand_in, "exec sleep 1000")
     with pytest.raises(UnavailableError, match="took longer than"):
-        ssh_keygen.check([], message, {})
+        ssh_keygen.check([], message)
 
 
 def test_missing(message: int, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ssh-keygen the message names the package."""
     monkeypatch.setattr(ssh_keygen, "PATH", str(stand_in.parent))
     with pytest.raises(UnavailableError, match="apt-get install openssh-client"):
-        ssh_keygen.check([], message, {})
+        ssh_keygen.check([], message)
 
 
 def test_it_cannot_be_started(message: int, stand_in: Path) -> None:
@@ -107,4 +107,4 @@ def test_it_cannot_be_started(message: int, stand_in: Path) -> None:
     stand_in.write_bytes(b"\x7fELF nonsense")
     stand_in.chmod(0o755)
     with pytest.raises(UnavailableError, match="cannot check the signature"):
-        ssh_keygen.check([], message, {})
+        ssh_keygen.check([], message)
