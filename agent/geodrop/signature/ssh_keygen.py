@@ -1,8 +1,9 @@
 """Run ssh-keygen, which makes and checks signatures: ssh-keygen(1), "-Y sign" and "-Y verify".
 
-When it checks a signature it reads what an attacker may have written. So it runs without a capability, as nobody if we
-are root, with an environment of its own, for a limited time, and what it says is limited too. It opens no path of ours:
-whatever it reads is handed over as sealed memory, so it reads the very bytes that were checked here.
+When it checks a signature it reads what an attacker may have written. So it runs without a capability, as nobody in a
+group of its own if we are root, with an environment of its own, for a limited time, and what it says is limited too. It
+opens no path of ours: whatever it reads is handed over as sealed memory, so it reads the very bytes that were checked
+here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ MOST = 1 << 16
 """Bytes that are read of each of its streams."""
 
 _NOBODY = 65534
+_ITS_GROUP = 65535
+"""A group that no user is in (systemd's UIDS-GIDS). Other programs may run as nobody: the kernel lets a process trace
+another one only if their groups are the same too, so none of them can have ssh-keygen say that a signature is good.
+"""
+
 # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -111,7 +117,7 @@ def _without_rights(work: Callable[[], None], said: list[Said | OSError]) -> Non
 def _run(command: Sequence[str], message: int, given: Sequence[int]) -> Said:
     """Run a command until it ends. Raises OSError, TimeoutError among them."""
     # Root becomes nobody. Another user loses its capabilities by running a program without ambient ones.
-    nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    nobody = {"user": _NOBODY, "group": _ITS_GROUP, "extra_groups": []} if os.geteuid() == 0 else {}
     process = subprocess.Popen(  # type: ignore[call-overload]
         command,
         stdin=message,
