@@ -239,7 +239,8 @@ def test_turned_on_beside_an_unsigned_ruleset(signed: SignedHost) -> None:
         assert "not signed, and `keys`" in running.said[-1]
         host.netns.run("nft", "delete", "table", "inet", "geodrop")
         until(lambda: host.table() and host.drops("2.0.0.1"))
-        assert geodrop.run("status", "--json").json["signature"] == {"principal": None, "key": None, "compiled": None}
+        unsigned = {"accepted": "before", "principal": None, "key": None, "compiled": None}
+        assert geodrop.run("status", "--json").json["signature"] == unsigned
         assert "in force before signatures were demanded" in geodrop.run("status").out
         done = geodrop.run("rollback")
         assert (done.code, host.drops("2.0.0.1")) == (65, True)
@@ -338,6 +339,8 @@ def test_a_new_host(signed: SignedHost, first_boot: str) -> None:
     with daemon(signed.host.geodrop) as running:
         assert "not signed, and `keys`" in running.said[-1]
         assert bool(signed.host.table()) == (first_boot == "closed")
+        told = "signed      no: it is what `first_boot: closed` loads" in signed.host.geodrop.run("status").out
+        assert told == (first_boot == "closed")
         signed.keys.sign(signed.fleet, "alice")
         signed.host.geodrop.good("reload")
         assert signed.host.drops("2.0.0.1")
