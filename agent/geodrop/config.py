@@ -154,9 +154,10 @@ def load_config_or_assume(path: str | None, *, slips: bool = True) -> tuple[Conf
 
     If the file is damaged, missing or unreadable, interfaces and engine are those of the last load. `state`,
     `first_boot` and `keys` are taken from the file if they can be read; otherwise the state directory is that of the
-    last daemon. All other keys have their defaults, and no ruleset is removed. Returns the configuration and a line of
-    text that says so; the line is empty if all was read, or if the default file is missing. Raises ConfigError if
-    `path` names no existing file, which is probably a typing mistake; not with `slips` False.
+    last daemon, and signatures are demanded if they were at the last load. All other keys have their defaults, and no
+    ruleset is removed. Returns the configuration and a line of text that says so; the line is empty if all was read, or
+    if the default file is missing. Raises ConfigError if `path` names no existing file, which is probably a typing
+    mistake; not with `slips` False.
     """
     found: dict[str, Any] = {}
     try:
@@ -192,8 +193,12 @@ def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
     from geodrop.state.store import Store  # noqa: PLC0415
 
     usable = ("interfaces", "first_boot", "keys", "revoked_keys")
-    intent, read = Store(state).intent(), {key: found[key] for key in usable if key in found}
+    store = Store(state)
+    intent, read = store.intent(), {key: found[key] for key in usable if key in found}
     last = {"interfaces": intent.interfaces, "engine": intent.engine or None}
+    if "keys" not in read and store.accepted.path.exists():
+        # Nothing new comes in force without agent.yaml, so no key is read: the name says who demands signatures.
+        last["keys"] = str(store.accepted.path)
     return Config(**read | {key: value for key, value in last.items() if value is not None})
 
 

@@ -21,7 +21,7 @@ KINDS = {
 }
 
 
-_MAX_LINKS = 40
+MAX_LINKS = 40
 """Symbolic links on the way to one file, as many as the kernel follows."""
 
 
@@ -62,7 +62,7 @@ def open_beneath(folder: int, name: str) -> int:
             way.append(found)
             if stat.S_ISLNK(os.fstat(found).st_mode):
                 links += 1
-                if links > _MAX_LINKS:
+                if links > MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
                 ahead += _steps(os.readlink("", dir_fd=found))
                 os.close(way.pop())

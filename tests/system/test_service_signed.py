@@ -63,14 +63,10 @@ def signed(host: Edge) -> Edge:
     """Return the host with keys, and a signed ruleset that denies China, which is not loaded yet."""
     host.wait_for_health()
     machine = host.machine
-    machine.run("mkdir", "-p", KEYS)
-    lines = []
-    for key in (*TRUSTED, "eve"):
-        machine.run("sh", "-c", f"test -e {KEYS}/{key} || ssh-keygen -q -t ed25519 -N '' -f {KEYS}/{key}")
-        if options := TRUSTED.get(key):
-            public = (machine.root / f"{KEYS[1:]}/{key}.pub").read_text()
-            lines.append(f"{key}@example.com {options} {public}")
-    machine.write(ALLOWED_SIGNERS, "".join(lines))
+    made = f"for key in {' '.join(TRUSTED)} eve; do ssh-keygen -q -t ed25519 -N '' -f {KEYS}/$key; done"
+    machine.run("sh", "-c", f"mkdir {KEYS}; {made}")
+    public = {key: (machine.root / f"{KEYS[1:]}/{key}.pub").read_text() for key in TRUSTED}
+    machine.write(ALLOWED_SIGNERS, "".join(f"{key}@example.com {TRUSTED[key]} {public[key]}" for key in TRUSTED))
     revoke(host, ["gone"])
     compile_signed(host, POLICY)
     return host
@@ -79,8 +75,9 @@ def signed(host: Edge) -> Edge:
 def test_a_host_begins_to_demand_signatures(signed: Edge) -> None:
     """The signed ruleset takes the place of the one that the host compiled; then only signed ones come in force.
 
-    Each kind of bad signature is refused by the daemon in its unit, and by `check`, with the reason that this
-    release's ssh-keygen gives; no packet is judged otherwise meanwhile.
+    Each kind of bad signature is refused by the daemon in its unit, with the reason that this release's ssh-keygen
+    gives; no packet is judged otherwise meanwhile. Root is told the same by `check` and `plan`, without the unit's
+    sandbox, where ssh-keygen runs as nobody.
     """
     with signed.watched(DENIED, ALLOWED + SWITCHED):
         signed.agent(AGENT)
@@ -101,17 +98,20 @@ def test_a_host_begins_to_demand_signatures(signed: Edge) -> None:
         before = (signed.machine.root / f"{FLEET[1:]}.sig").read_bytes()
         compile_signed(signed, JAPAN_DENIED)
         (signed.machine.root / f"{FLEET[1:]}.sig").write_bytes(before)
-        assert_refused(signed, "a signature of other bytes")
+        said = "a signature of other bytes"
+        assert_refused(signed, said)
+        assert_refused(signed, said, "check")
+        planned = signed.geodrop("plan", "--exit-code", FLEET)
+        assert (planned.returncode, said in planned.stdout) == (65, True), planned.stdout
     compile_signed(signed, JAPAN_DENIED)
     signed.machine.run("geodrop", "reload")
     signed.assert_now(DENIED + SWITCHED, ALLOWED)
 
 
-def assert_refused(host: Edge, said: str) -> None:
-    """Check that a reload, and `check`, refuse what the file holds, and say why."""
-    for command in ("reload", "check"):
-        done = host.geodrop(command)
-        assert (done.returncode, said in done.stderr) == (65, True), done.stderr
+def assert_refused(host: Edge, said: str, command: str = "reload") -> None:
+    """Check that a reload, or another command, refuses what the file holds, and says why."""
+    done = host.geodrop(command)
+    assert (done.returncode, said in done.stderr) == (65, True), done.stderr
 
 
 def test_a_boot_needs_no_key(host: Edge) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config, Source
     from geodrop.plan.operators import SshPeer
 
-COLOURS = {"held": messages.RED}
+COLOURS = {"held": messages.RED, "refused": messages.RED}
 MARGIN = 6
 """The least width in columns of the first word."""
 
@@ -36,13 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", help="plan this policy (default: that of agent.yaml)")
     add_databases(parser)
     parser.add_argument(
-        "--exit-code", action="store_true", help="exit 1 if something would change, 5 if a limit would hold it"
+        "--exit-code",
+        action="store_true",
+        help="exit 1 if something would change, 5 if a limit would hold it, as a reload does if it would be refused",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what would change. Return 0 whatever that is; with --exit-code 1 for a change and 5 for a held one."""
+    """Print what would change. Return 0 whatever that is; with --exit-code 1 for a change, 5 for a held one, and the
+    code of the failure if a reload would be refused.
+    """
     if args.ruleset and (args.policy or args.database):
         raise UsageError("RULESET goes with neither --policy nor --database", "see geodrop plan --help")
     operator = operators.of_this_command()
@@ -61,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan))
     else:
         describe(plan)
+    if args.exit_code and (refused := plan.get("refused")):  # a daemon of before does not say
+        return int(refused["exit"])
     if args.exit_code and plan["changes"]:
         return HeldError.exit_code if plan["held"] else ApplyError.exit_code
     return 0
@@ -82,8 +88,10 @@ def _here(args: argparse.Namespace, operator: SshPeer | None) -> dict[str, Any]:
     from geodrop.compile.sandbox import Child  # noqa: PLC0415
     from geodrop.config import load_config  # noqa: PLC0415
     from geodrop.daemon.source import make_apart  # noqa: PLC0415
+    from geodrop.operations.admission import refusal  # noqa: PLC0415
     from geodrop.operations.in_force import read_in_force  # noqa: PLC0415
     from geodrop.plan.plan import make_plan, read_facts  # noqa: PLC0415
+    from geodrop.state.store import Store  # noqa: PLC0415
 
     config = load_config(args.config)
     source = _source(args, config)
@@ -93,7 +101,11 @@ def _here(args: argparse.Namespace, operator: SshPeer | None) -> dict[str, Any]:
     if made.warnings:
         messages.say(made.warnings, sys.stderr)
     facts = read_facts(operator)
-    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused, exempt=found.exempt).as_json()
+    refused = refusal(source.ruleset, made.ruleset, config, Store(config.state))
+    plan = make_plan(
+        found.ruleset, made.ruleset, change, facts, paused=found.paused, exempt=found.exempt, refused=refused
+    )
+    return plan.as_json()
 
 
 def _source(args: argparse.Namespace, config: Config) -> Source:

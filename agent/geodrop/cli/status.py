@@ -21,6 +21,12 @@ MARGIN = 14
 """Columns of the label of a line."""
 DAY = 86_400
 IPV4 = 1 << 32
+UNSIGNED = {
+    "before": "it was in force before signatures were demanded",
+    "first_boot": "it is what `first_boot: closed` loads",
+    None: "this host has never accepted it; next: geodrop reload",
+}
+"""Why what is in force has no signature, by the `accepted` of `status --json`."""
 _COLOURS = {State.ENFORCING: messages.GREEN, State.MONITORING: messages.GREEN, State.NOT_ENFORCING: messages.RED}
 
 
@@ -68,7 +74,7 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "policy", f"{policy}digest {status['digest'][:12]}"
     if (signature := status.get("signature")) and status["generation"]:
         by = f"by {signature['principal']}, key {signature['key']}, compiled {signature['compiled']}"
-        yield "signed", by if signature["key"] else "no: it was in force before signatures were demanded"
+        yield "signed", by if signature["key"] else f"no: {UNSIGNED[signature.get('accepted')]}"
     for database in status["databases"]:
         yield "database", f"{database['name']}{_built(database['built'])}{_identity(database)}"
     if dropped := status["dropped"]:

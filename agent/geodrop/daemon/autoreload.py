@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop import utc
 from geodrop.compile.sandbox import Identity
 from geodrop.daemon.event import Event
 from geodrop.errors import GeodropError
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from geodrop.daemon.context import DaemonContext
 
 INTERVAL = 3.0
+PATIENCE = 60.0
+"""Seconds for which a file may be missing, while it is replaced or copied, before that is a problem."""
 
 Seen = dict[str, "Identity | None"]
 """The identity of each file; None if it does not exist."""
@@ -38,16 +42,23 @@ class Autoreload:
     def __init__(self, context: DaemonContext, reload: Callable[[], Awaitable[object]]) -> None:
         self._context, self._compiler, self._log, self._reload = context, context.compiler, context.log, reload
         self._before: Mapping[str, Identity | None] = {}
+        self._missing: dict[str, tuple[float, str]] = {}
+        """By file: since when it is missing, in seconds of the monotonic clock, and as a moment."""
 
     async def run(self) -> None:
         """Watch for as long as the daemon lives."""
         while True:
-            if self._context.config.watch and not await self._compiler.do(partial(waits, self._context.config)):
-                seen = await self._compiler.do(partial(look, self._context.config))
-                if changed := self.changed(seen):
-                    self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
-                    await self._reload()
+            seen = await self._compiler.do(partial(self._look, self._context.config))
+            self._context.missing = self.missing(seen or {})
+            if seen is not None and (changed := self.changed(seen)):
+                self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
+                await self._reload()
             await asyncio.sleep(INTERVAL)
+
+    @staticmethod
+    def _look(config: Config) -> Seen | None:
+        """Return what the files are now; None if no change of them counts."""
+        return look(config) if config.watch and not waits(config) else None
 
     def changed(self, seen: Seen) -> list[str]:
         """Return the files that have changed since the last reload began, once all exist and are as in the last look.
@@ -62,6 +73,19 @@ class Autoreload:
         read = self._context.files_read
         self._context.files_read = {**read, **seen}
         return sorted(name for name in seen if not read or (name in read and seen[name] != read[name]))
+
+    def missing(self, seen: Seen) -> list[str]:
+        """Return a line of text for each file that has been missing for longer than PATIENCE: nothing is reloaded."""
+        gone = [name for name, identity in seen.items() if identity is None]
+        now, moment = time.monotonic(), utc.moment(time.time())
+        self._missing = {name: self._missing.get(name, (now, moment)) for name in gone}
+        return [_waited(name, said) for name, (since, said) in self._missing.items() if now - since > PATIENCE]
+
+
+def _waited(name: str, since: str) -> str:
+    step = "copy the signature there too: geodrop compile --sign KEY writes it" if name.endswith(SUFFIX) else ""
+    step = step or "put it there, or see: geodrop reload"
+    return f"{name} is missing since {since}, and `watch` loads nothing until it is there; next: {step}"
 
 
 def waits(config: Config) -> bool:

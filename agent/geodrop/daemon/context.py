@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geodrop.daemon.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from geodrop.compile.sandbox import Identity
     from geodrop.config import Config
@@ -26,7 +26,7 @@ class DaemonContext:
     change. `compiler` waits for the compile child. `reader` answers short reads, so that no reader waits for a change;
     `long_reader` answers long ones. While agent.yaml could not be read since the start, `doubt` says what was assumed
     instead. With `watch: true`, `files_read` are the files of the last reload as they were when it began; empty if
-    there was none.
+    there was none. `missing` has a line for each file without which changes wait.
     """
 
     config: Config
@@ -37,6 +37,7 @@ class DaemonContext:
     tasks: Tasks
     doubt: str = ""
     files_read: Mapping[str, Identity | None] = field(default_factory=dict)
+    missing: Sequence[str] = ()
     kernel_worker: Worker = field(default_factory=lambda: Worker("kernel"))
     compiler: Worker = field(default_factory=lambda: Worker("compiler"))
     reader: Worker = field(default_factory=lambda: Worker("reader"))

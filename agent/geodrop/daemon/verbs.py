@@ -108,7 +108,7 @@ class Verbs:
 
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """Return the object of `status --json`, for a request or, without one, for metrics."""
-        problems = [*self._watch.problems(), *self._context.tasks.problems()]
+        problems = [*self._watch.problems(), *self._context.missing, *self._context.tasks.problems()]
         fields = {**self._watch.as_object(), "held": list(self._reload.held)}
         if last := self._reload.last:
             fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
@@ -145,9 +145,9 @@ class Verbs:
         """Say what a reload would change."""
         async with self._reading_long[request.peer.uid]:
             with self._context.tasks.failing("plan"):
-                made, found, change = await compile_for_plan(self._context, self._reload.maker)
-        pieces = plan_in_pieces(made, found, change, request.args["ssh"])
-        return {"data": await self._read_long(pieces, request), "warnings": made.warnings}
+                planned = await compile_for_plan(self._context, self._reload.maker)
+        pieces = plan_in_pieces(planned, request.args["ssh"])
+        return {"data": await self._read_long(pieces, request), "warnings": planned.made.warnings}
 
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Read policy and databases again and load the result."""

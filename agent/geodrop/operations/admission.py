@@ -86,6 +86,18 @@ def check_file(path: str, ruleset: Ruleset, config: Config, store: Store) -> Sig
     return signed
 
 
+def refusal(path: str | None, ruleset: Ruleset, config: Config, store: Store) -> GeodropError | None:
+    """Return why a load of a ruleset would be refused, from its file or from none; None if it would not. For a plan."""
+    try:
+        if path is not None:
+            check_file(path, ruleset, config, store)
+        elif config.keys is not None:
+            return _unsigned(ruleset.digest, config)
+    except GeodropError as failure:
+        return failure
+    return None
+
+
 def accept(config: Config, store: Store, observed: Observed, ruleset: Ruleset, signed: Signed | None) -> None:
     """Write down that a ruleset may be in force from now on, before the kernel is changed. The caller holds the lock.
 
@@ -130,6 +142,23 @@ def accepted_as(store: Store, digest: str) -> Acceptance | None:
     return None
 
 
+def admitted_by(store: Store, digest: str) -> tuple[str | None, Acceptance | None]:
+    """Return what let a ruleset in on a host that demands signatures, and the acceptance if it was a signature.
+
+    That is `signature`, `before` (it was in force when the host began to demand them) or `first_boot`; None if only the
+    kernel holds the ruleset. Changes nothing.
+    """
+    if digest == _closed():
+        return "first_boot", None
+    try:
+        found = _read(store).rulesets.get(digest)
+    except FileNotFoundError:
+        return "before", None  # the next change writes that down
+    if found is None:
+        return None, None
+    return ("signature", found) if found.key else ("before", None)
+
+
 def known(store: Store, observed: Observed) -> AcceptedRulesets:
     """Return what this host has accepted, by the file; by the history if that is damaged.
 
@@ -138,7 +167,7 @@ def known(store: Store, observed: Observed) -> AcceptedRulesets:
     with suppress(FileNotFoundError):
         return _read(store)
     now = round(time.time())
-    adopted = AcceptedRulesets(0, {digest: Acceptance(now) for digest in _in_force(store.intent(), observed)})
+    adopted = AcceptedRulesets(0, {digest: Acceptance(now) for digest in _asked_for(store.intent()) | _held(observed)})
     # If it cannot be written now, the next change adopts what is in force then, which is the same.
     with suppress(GeodropError):
         store.accepted.write(adopted)
@@ -157,18 +186,24 @@ def _read(store: Store) -> AcceptedRulesets:
 
 
 def _recovered(store: Store) -> AcceptedRulesets | None:
-    """Return what the history says of signatures; None if it knows of none."""
+    """Return what the history says of signatures; None if it knows of none.
+
+    What was asked for last was accepted when it was, also without a signature: a boot must still find it.
+    """
     found = {
         one.digest: Acceptance(round(one.time), one.signed_by, one.signed_key, one.compiled)
         for one in store.history
         if one.signed_key and one.put_in_force
     }
-    return AcceptedRulesets(max(one.compiled for one in found.values()), found) if found else None
+    if not found:
+        return None
+    unsigned = {digest: Acceptance(round(time.time())) for digest in _asked_for(store.intent())}
+    return AcceptedRulesets(max(one.compiled for one in found.values()), unsigned | found)
 
 
-def _in_force(intent: Intent, observed: Observed) -> Iterable[str]:
+def _asked_for(intent: Intent) -> set[str]:
     before = intent.confirm.digest if intent.confirm else ""
-    return filter(None, {*_held(observed), intent.digest, intent.last_good, before})
+    return {intent.digest, intent.last_good, before} - {""}
 
 
 def _held(observed: Observed) -> set[str]:

@@ -24,6 +24,7 @@ from geodrop.ruleset.explain import effective_mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geodrop.errors import GeodropError
     from geodrop.linux.connections import TcpConnection
     from geodrop.plan.judge import Address
     from geodrop.plan.limits import HeldLimit
@@ -51,7 +52,9 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a change would do. `against` is "" if nothing is in force; `held` is empty if no limit holds it."""
+    """What a change would do. `against` is "" if nothing is in force; `held` is empty if no limit holds it. `refused`
+    is the failure of a load that would be refused whatever it changes: a signature that does not count.
+    """
 
     digest: str
     against: str
@@ -61,15 +64,19 @@ class Plan:
     held: Sequence[HeldLimit]
     blast_radius: float | None
     warnings: Sequence[str] = ()
+    refused: GeodropError | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `plan --json`."""
+        refused = self.refused
         return {
             "schema": SCHEMA,
             "changes": self.digest != self.against,
             "digest": self.digest,
             "against": self.against or None,
             "held": [one.as_json(self.digest) for one in self.held],
+            "refused": refused
+            and {"exit": refused.exit_code, "error": refused.message, "next_step": refused.next_step},
             "limit": self.blast_radius,
             "text": self.change.as_text(),
             "never_drop_ports": self.change.never_drop_ports,
@@ -112,12 +119,13 @@ def make_plan(  # noqa: PLR0913 - two rulesets, what differs, the host, and the 
     *,
     paused: int = 0,
     exempt: Sequence[Network] = (),
+    refused: GeodropError | None = None,
     now: float | None = None,
 ) -> Plan:
     """Return what a change from `old` (None: nothing is in force) to `new` would do.
 
     `change` is what differs between the two. Services only count until `paused`, and before their start; that and `now`
-    are in seconds since the epoch. Connections of `exempt` networks are not cut.
+    are in seconds since the epoch. Connections of `exempt` networks are not cut. `refused` as for Plan.
     """
     now = time.time() if now is None else now
     before = Judge(old, _dropping(old, paused, now))
@@ -139,6 +147,7 @@ def make_plan(  # noqa: PLR0913 - two rulesets, what differs, the host, and the 
         held=held,
         blast_radius=new.meta.blast_radius,
         warnings=[*_warnings(new, cut, paused, now), *facts.warnings, *unseen],
+        refused=refused,
     )
 
 

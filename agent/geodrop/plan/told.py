@@ -37,7 +37,10 @@ def told(plan: Object) -> Iterator[tuple[str, str]]:
     yield from _host(plan["own"])
     for one in plan["held"]:
         yield "held", one["text"]
-    if plan["held"]:
+    if refused := plan.get("refused"):
+        yield "refused", refused["error"]
+        yield LAST, f"{digest}; {refused['next_step']}"
+    elif plan["held"]:
         yield LAST, f"{digest}; accept exactly this: geodrop reload --accept {digest}"
     elif plan["changes"]:
         yield LAST, f"{digest}; try it: geodrop reload"

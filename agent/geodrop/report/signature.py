@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
-from geodrop.operations.admission import accepted_as
+from geodrop.operations.admission import admitted_by
 
 if TYPE_CHECKING:
     from geodrop.config import Config
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 def signature_of(config: Config, store: Store, observed: Observed) -> dict[str, Any] | None:
     """Return whose signature made this host accept what is in force; None if it demands no signatures.
 
-    Each value is None for a ruleset that was in force before signatures were demanded.
+    `accepted` is as for `admitted_by`. The other values are None unless it is `signature`.
     """
     if config.keys is None:
         return None
-    found = accepted_as(store, observed.digest)
-    if found is None or not found.key:
-        return {"principal": None, "key": None, "compiled": None}
-    return {"principal": found.principal, "key": found.key, "compiled": utc.moment(found.compiled)}
+    by, found = admitted_by(store, observed.digest)
+    return {
+        "accepted": by,
+        "principal": found and found.principal,
+        "key": found and found.key,
+        "compiled": found and utc.moment(found.compiled),
+    }

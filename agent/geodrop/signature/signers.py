@@ -1,7 +1,7 @@
-"""Which lines of an allowed_signers file can trust a signature of a ruleset now: for `check` and `doctor`.
+"""Which lines of an allowed_signers file can trust a signature of a ruleset now, by "ALLOWED SIGNERS" of ssh-keygen(1).
 
-ssh-keygen alone decides on a signature. This reads the file, by "ALLOWED SIGNERS" of ssh-keygen(1), to warn before
-there is a ruleset to be refused.
+ssh-keygen alone decides on a signature. This is read to warn before there is a ruleset to be refused, and to ask
+ssh-keygen about the line that counts where several lines have the same key.
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ class SignerLine:
     useless: str = ""
 
 
+def usable(allowed: bytes, now: float) -> bytes:
+    """Return an allowed_signers file without the lines that cannot trust a ruleset at `now`, as for `lines_of`."""
+    useless = {one.number for one in lines_of(allowed, now) if one.useless}
+    return b"".join(line for number, line in enumerate(allowed.splitlines(keepends=True), 1) if number not in useless)
+
+
 def lines_of(allowed: bytes, now: float) -> Iterator[SignerLine]:
     """Yield each line of an allowed_signers file that is no comment. `now` is in seconds since the epoch."""
-    for number, raw in enumerate(allowed.decode(errors="replace").splitlines(), 1):
-        line = raw.strip()
+    for number, raw in enumerate(allowed.splitlines(), 1):
+        line = raw.decode(errors="replace").strip()
         if line and not line.startswith("#"):
             principals, *rest = line.split(None, 1)
             yield SignerLine(number, principals, _useless(" ".join(rest), now))

@@ -1,8 +1,9 @@
 """Run ssh-keygen, which makes and checks signatures: ssh-keygen(1), "-Y sign" and "-Y verify".
 
-When it checks a signature it reads what an attacker may have written. So it runs without a capability, as nobody if we
-are root, with an environment of its own, for a limited time, and what it says is limited too. It opens no path of ours:
-whatever it reads is handed over as sealed memory, so it reads the very bytes that were checked here.
+When it checks a signature it reads what an attacker may have written. So it runs without a capability, as nobody in a
+group of its own if we are root, with an environment of its own, for a limited time, and what it says is limited too. It
+opens no path of ours: whatever it reads is handed over as sealed memory, so it reads the very bytes that were checked
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from geodrop.linux import libc
 from geodrop.ruleset.sealed import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 NAMESPACE = "ruleset@geodrop"
 """What a signature is for: one that was made for mail, git or another program does not count (PROTOCOL.sshsig)."""
@@ -36,6 +37,11 @@ MOST = 1 << 16
 """Bytes that are read of each of its streams."""
 
 _NOBODY = 65534
+_ITS_GROUP = 65535
+"""A group that no user is in (systemd's UIDS-GIDS). Other programs may run as nobody: the kernel lets a process trace
+another one only if their groups are the same too, so none of them can have ssh-keygen say that a signature is good.
+"""
+
 # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -60,16 +66,16 @@ def program() -> str:
     return found
 
 
-def check(arguments: Sequence[str], message: int, files: Mapping[str, bytes]) -> Said:
+def check(arguments: Sequence[str | bytes], message: int) -> Said:
     """Run ssh-keygen without any right, with a message on its standard input, and return what it said.
 
-    `message` is a descriptor of sealed memory. An argument that is a key of `files` becomes the path of that content.
+    `message` is a descriptor of sealed memory. An argument of bytes becomes the path of a file with that content.
     Raises UnavailableError if ssh-keygen is missing, cannot be started or takes longer than SECONDS.
     """
     name = program()
     with ExitStack() as stack:
-        paths = {key: _in_memory(stack, content) for key, content in files.items()}
-        command = [name, *(f"/proc/self/fd/{paths[one]}" if one in paths else one for one in arguments)]
+        paths = {one: _in_memory(stack, one) for one in arguments if isinstance(one, bytes)}
+        command = [name, *(one if isinstance(one, str) else f"/proc/self/fd/{paths[one]}" for one in arguments)]
         # Opened again, so that it has a position of its own and cannot be written to.
         reading = os.open(f"/proc/self/fd/{message}", os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, reading)
@@ -111,7 +117,7 @@ def _without_rights(work: Callable[[], None], said: list[Said | OSError]) -> Non
 def _run(command: Sequence[str], message: int, given: Sequence[int]) -> Said:
     """Run a command until it ends. Raises OSError, TimeoutError among them."""
     # Root becomes nobody. Another user loses its capabilities by running a program without ambient ones.
-    nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    nobody = {"user": _NOBODY, "group": _ITS_GROUP, "extra_groups": []} if os.geteuid() == 0 else {}
     process = subprocess.Popen(  # type: ignore[call-overload]
         command,
         stdin=message,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import DataError, UnavailableError, not_opened
 from geodrop.inputs import read_regular
+from geodrop.signature.signers import usable
 from geodrop.signature.ssh_keygen import NAMESPACE, Said, check
 from geodrop.text import harmless
 
@@ -26,6 +28,7 @@ MAX_PRINCIPAL = 256
 """Characters of a principal that are kept."""
 
 _KEY = re.compile(r" key (SHA256:[A-Za-z0-9+/]{43})$", re.MULTILINE)
+_LINE = re.compile(r"^/proc/self/fd/\d+:(?P<number>\d+): (?P<said>.+)", re.MULTILINE)
 _EXPIRED = re.compile(r"key (?:has expired|is not yet valid): .*")
 
 
@@ -65,20 +68,22 @@ def verify(file: Container, path: str, signature: bytes, trusted: TrustedKeys) -
             "sign a whole file: geodrop compile --sign KEY",
         )
     message = file.memory.descriptor
-    files = {"KEYS": trusted.allowed, "SIGNATURE": signature}
-    revoked: tuple[str, ...] = ()
-    if trusted.revoked is not None:
-        files["REVOKED"], revoked = trusted.revoked, ("-r", "REVOKED")
-    found = check(["-Y", "find-principals", "-f", "KEYS", "-s", "SIGNATURE"], message, files)
-    principals = [one for one in found.out.splitlines() if one] if found.code == 0 else []
-    words = [found.err]
-    for principal in principals[:MAX_PRINCIPALS]:
-        options = ("-Y", "verify", "-n", NAMESPACE, "-f", "KEYS", "-s", "SIGNATURE", "-I", principal)
-        said = check([*options, *revoked], message, files)
-        if said.code == 0 and (key := _KEY.search(said.out)):
-            return Signer(harmless(principal)[:MAX_PRINCIPAL], key[1])
-        words.append(said.err)
-    alone = check(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", "SIGNATURE"], message, files)
+    options = ("-Y", "verify", "-n", NAMESPACE, "-f", trusted.allowed, "-s", signature)
+    revoked = () if trusted.revoked is None else ("-r", trusted.revoked)
+    principals: list[str] = []
+    words: list[str] = []
+    # It names the principals of the first line with the key, though that may be a line for git. So it is asked first
+    # about the lines that can count; then about all, for its reason.
+    for lines in dict.fromkeys((usable(trusted.allowed, time.time()), trusted.allowed)):
+        found = check(["-Y", "find-principals", "-f", lines, "-s", signature], message)
+        principals = [one for one in found.out.splitlines() if one] if found.code == 0 else []
+        words = [found.err]
+        for principal in principals[:MAX_PRINCIPALS]:
+            said = check([*options, "-I", principal, *revoked], message)
+            if said.code == 0 and (key := _KEY.search(said.out)):
+                return Signer(harmless(principal)[:MAX_PRINCIPAL], key[1])
+            words.append(said.err)
+    alone = check(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", signature], message)
     raise _refusal(path, trusted, alone, "\n".join(words), known=bool(principals))
 
 
@@ -107,10 +112,22 @@ def _refusal(path: str, trusted: TrustedKeys, alone: Said, words: str, *, known:
     if "not permitted for use in signature namespace" in words:
         return DataError(f"{key} may not sign for {NAMESPACE}", f"{trusts}, or add that to its namespaces= there")
     if not known:
-        return DataError(f"{key} is not in {trusted.path}", f"{trusts}, or add the key there")
+        return _untrusted(key, trusted, words, trusts)
     if trusted.revoked is not None:
         return DataError(f"{key} is revoked by {trusted.revoked_path}, or that is no list of keys", trusts)
     return DataError(f"{key} does not count ({_first(words)})", trusts)
+
+
+def _untrusted(key: str, trusted: TrustedKeys, words: str, trusts: str) -> DataError:
+    """Return that no line trusts a key; with what ssh-keygen said of a line that may have been meant to."""
+    unread = ""
+    if line := _LINE.search(words):
+        number, said = line["number"], harmless(line["said"].strip())[:200]
+        if said == "no valid principals found":
+            why = f"has expired, is for hosts, or has none of the names in line {number} of {trusted.path}"
+            return DataError(f"{key} has a certificate that {why}", f"{trusts}, or see the certificate: ssh-keygen -L")
+        unread = f", as far as that can be read (line {number}: {said})"
+    return DataError(f"{key} is not in {trusted.path}{unread}", f"{trusts}, or add the key there")
 
 
 def _first(words: str) -> str:

@@ -96,7 +96,7 @@ class Accepted:
     """The file of one state directory. A writer holds state.lock.exclusive."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "accepted.json"
+        self.path = folder / "accepted.json"
         self._room = Room(folder)
 
     def read(self) -> AcceptedRulesets | None:
@@ -104,15 +104,15 @@ class Accepted:
         newer geodrop wrote it.
         """
         try:
-            return _FILE(decode(read_regular(self._path, _BOUNDS.size), _BOUNDS))
+            return _FILE(decode(read_regular(self.path, _BOUNDS.size), _BOUNDS))
         except FileNotFoundError:
             return None
         except Newer as newer:
-            raise formats.ACCEPTED.refusal(newer.number, str(self._path), "") from None
+            raise formats.ACCEPTED.refusal(newer.number, str(self.path), "") from None
         except Invalid as invalid:
-            raise DataError(f"{self._path}: damaged ({invalid})", "load a signed ruleset, which replaces it") from None
+            raise DataError(f"{self.path}: damaged ({invalid})", "load a signed ruleset, which replaces it") from None
         except OSError as error:
-            raise DataError(f"{self._path}: {error.strerror}", "look at the disk") from error
+            raise DataError(f"{self.path}: {error.strerror}", "look at the disk") from error
 
     def write(self, accepted: AcceptedRulesets) -> None:
         """Replace the file. Raises PrivilegeError or ApplyError; NewerError if a newer geodrop wrote it."""
@@ -121,7 +121,7 @@ class Accepted:
         content = json.dumps(
             {FORMAT: formats.ACCEPTED.number, "newest": accepted.newest, "rulesets": _stored(accepted)}
         ).encode()
-        self._room.write(lambda: files.replace(self._path, lambda file: file.write(content)))
+        self._room.write(lambda: files.replace(self.path, lambda file: file.write(content)))
 
     def problems(self) -> list[str]:
         """Return a line of text if the file cannot be read, with the consequence."""
@@ -138,7 +138,7 @@ class Accepted:
 
     def forget(self) -> None:
         """Remove the file, since this host demands no signatures any more. Raises PrivilegeError or ApplyError."""
-        files.remove(self._path)
+        files.remove(self.path)
 
 
 def _stored(accepted: AcceptedRulesets) -> dict[str, dict[str, object]]:

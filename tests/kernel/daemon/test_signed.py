@@ -144,18 +144,31 @@ def test_refused_on_every_path(signed: SignedHost, name: str) -> None:
         assert (done.code, host.table()) == (65, before), done
         assert said in done.err
         assert "; " in done.err
+    assert_planned(geodrop, said, str(signed.fleet))
     with daemon(geodrop) as running:
         assert said in running.said[-1]
         done = geodrop.run("reload")
         assert (done.code, host.table()) == (65, before), done
         assert said in done.err
+        assert_planned(geodrop, said)
         status = geodrop.run("status", "--json")
         assert status.code == 1
         assert any(said in problem for problem in status.json["problems"])
         signed.fleet.unlink()  # beside an old file with the same rules it would keep its date
         signed.compile("RU")
+        assert geodrop.good("plan", "--json").json["refused"] is None
         geodrop.good("reload")
         assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [False, True]
+
+
+def assert_planned(geodrop: Geodrop, said: str, *arguments: str) -> None:
+    """Check that a plan says in the same words that a reload would be refused, and what to do about it."""
+    done = geodrop.run("plan", "--exit-code", *arguments)
+    assert done.code == 65, done
+    assert said in next(line for line in done.out.splitlines() if line.startswith("refused  "))
+    refused = geodrop.good("plan", "--json", *arguments).json["refused"]
+    assert (refused["exit"], said in refused["error"]) == (65, True)
+    assert done.out.splitlines()[-1].endswith(f"; {refused['next_step']}")
 
 
 def test_watch(signed: SignedHost) -> None:
@@ -226,7 +239,8 @@ def test_turned_on_beside_an_unsigned_ruleset(signed: SignedHost) -> None:
         assert "not signed, and `keys`" in running.said[-1]
         host.netns.run("nft", "delete", "table", "inet", "geodrop")
         until(lambda: host.table() and host.drops("2.0.0.1"))
-        assert geodrop.run("status", "--json").json["signature"] == {"principal": None, "key": None, "compiled": None}
+        unsigned = {"accepted": "before", "principal": None, "key": None, "compiled": None}
+        assert geodrop.run("status", "--json").json["signature"] == unsigned
         assert "in force before signatures were demanded" in geodrop.run("status").out
         done = geodrop.run("rollback")
         assert (done.code, host.drops("2.0.0.1")) == (65, True)
@@ -325,6 +339,8 @@ def test_a_new_host(signed: SignedHost, first_boot: str) -> None:
     with daemon(signed.host.geodrop) as running:
         assert "not signed, and `keys`" in running.said[-1]
         assert bool(signed.host.table()) == (first_boot == "closed")
+        told = "signed      no: it is what `first_boot: closed` loads" in signed.host.geodrop.run("status").out
+        assert told == (first_boot == "closed")
         signed.keys.sign(signed.fleet, "alice")
         signed.host.geodrop.good("reload")
         assert signed.host.drops("2.0.0.1")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from geodrop.cli.status import describe
+from geodrop.cli.status import UNSIGNED, describe
 from geodrop.report.state import State
 from tests.unit.test_messages import Terminal
 
@@ -76,8 +76,10 @@ def test_who_signed_it() -> None:
     signature = {"principal": "alice\x1b", "key": "SHA256:x", "compiled": "2026-01-01T00:00:00Z"}
     said = describe(GOOD | {"signature": signature})
     assert "signed      by alice\\x1b, key SHA256:x, compiled 2026-01-01T00:00:00Z\n" in said
-    nobody = describe(GOOD | {"signature": dict.fromkeys(signature)})
-    assert "signed      no: it was in force before signatures were demanded\n" in nobody
+    for by, why in UNSIGNED.items():
+        nobody = describe(GOOD | {"signature": dict.fromkeys(signature) | {"accepted": by}})
+        assert f"signed      no: {why}\n" in nobody
+    assert "never accepted" in describe(GOOD | {"signature": dict.fromkeys(signature)})
     assert "signed" not in describe(GOOD | {"signature": None})
 
 

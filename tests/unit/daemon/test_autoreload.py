@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,11 @@ from unittest.mock import AsyncMock
 import pytest
 
 from geodrop.config import Config, Source
-from geodrop.daemon.autoreload import Autoreload, look, waits
+from geodrop.daemon.autoreload import PATIENCE, Autoreload, look, waits
 from geodrop.daemon.context import DaemonContext
 from geodrop.state.store import Store
 from geodrop.state.unconfirmed import Unconfirmed
+from tests.support.cli import TIMEOUT
 from tests.support.daemons import daemon_context
 
 
@@ -69,6 +71,58 @@ def test_incomplete(files: Autoreload, config: Config, tmp_path: Path) -> None:
     assert [changed(files, config) for _ in range(3)] == [[], [], []]
     (tmp_path / "policy.yaml").write_text("policy.yaml")
     assert [changed(files, config) for _ in range(2)] == [[], ["policy.yaml"]]
+
+
+def test_a_file_that_stays_away(
+    files: Autoreload, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is missing for longer than it takes to replace it is a problem, with the next step, until it is back.
+
+    A signature has a step of its own. A name that nobody watches any more is no problem.
+    """
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    fleet, keys = tmp_path / "fleet.ruleset", tmp_path / "keys"
+    for path in (fleet, keys):
+        path.write_text(path.name)
+    demanding = replace(config, source=Source(ruleset=str(fleet)), keys=str(keys))
+    assert files.missing(look(demanding)) == []
+    now += PATIENCE
+    assert files.missing(look(demanding)) == []
+    now += 1
+    [said] = files.missing(look(demanding))
+    assert said.startswith(f"{fleet}.sig is missing since ")
+    assert "; next: copy the signature there too" in said
+    Path(f"{fleet}.sig").write_text("signature")
+    fleet.unlink()
+    assert files.missing(look(demanding)) == []
+    now += PATIENCE + 1
+    [said] = files.missing(look(demanding))
+    assert said.endswith("; next: put it there, or see: geodrop reload")
+    assert files.missing({}) == []
+
+
+def test_what_is_missing_is_a_problem_of_the_daemon(
+    context: DaemonContext, files: Autoreload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task tells the daemon what it lacks, and nothing any more once an unload has ended the waiting."""
+    monkeypatch.setattr("geodrop.daemon.autoreload.PATIENCE", -1.0)
+    monkeypatch.setattr("geodrop.daemon.autoreload.INTERVAL", 0.0)
+    (tmp_path / "policy.yaml").unlink()
+
+    async def body() -> None:
+        task = asyncio.ensure_future(files.run())
+        async with asyncio.timeout(TIMEOUT):
+            while not context.missing:  # noqa: ASYNC110 - the task tells nobody
+                await asyncio.sleep(0)
+            assert "policy.yaml is missing since" in context.missing[0]
+            store = Store(context.config.state)
+            store.note(replace(store.intent(), unloaded=True))
+            while context.missing:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(body())
 
 
 def test_a_change_between_a_reload_and_the_first_look(files: Autoreload, config: Config, tmp_path: Path) -> None:

@@ -34,13 +34,14 @@ def ask(
     only_reading: bool = False,
     last: Last | None = None,
     doubt: str = "",
+    missing: tuple[str, ...] = (),
     **args: object,
 ) -> Any:  # noqa: ANN401 - as the verb has it
     """Return the daemon's answer to a request, with nothing loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
         context = daemon_context()
-        context.doubt = doubt
+        context.doubt, context.missing = doubt, missing
         return await verbs(context, last).answer(ControlRequest(verb, args, peer, only_reading, lambda _: None))
 
     return asyncio.run(body())
@@ -71,7 +72,10 @@ def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status reports a failed reload until a good one, which it reports too; before any, what was assumed."""
+    """Status reports a failed reload until a good one, which it reports too; before any, what was assumed.
+
+    It reports also files that are missing.
+    """
 
     def told(_: Config, running: Running) -> dict[str, Any]:
         return {**running.fields, "problems": list(running.problems)}
@@ -82,6 +86,7 @@ def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     found = ask("status", last=Last(0.0, good=True, text="generation 1 -> 2"))["data"]
     assert found["problems"] == []
     assert ask("status", doubt="without agent.yaml")["data"]["problems"] == ["without agent.yaml"]
+    assert ask("status", missing=("a.sig is missing",))["data"]["problems"] == ["a.sig is missing"]
     assert found["last_reload"] == {"time": "1970-01-01T00:00:00Z", "good": True, "text": "generation 1 -> 2"}
 
 

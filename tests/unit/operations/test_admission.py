@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.config import Config
+from geodrop.config import Config, load_config_or_assume
 from geodrop.engine.api import Difference, Observed
 from geodrop.errors import ApplyError, ConfigError, DataError, GeodropError
 from geodrop.operations import admission
@@ -274,6 +274,43 @@ def test_a_damaged_file(kernel: Kernel, files: list[Path], demanding: Config) ->
     found = Store(demanding.state).accepted.read()
     assert found is not None
     assert {digest(path) for path in files} == found.rulesets.keys()
+
+
+def test_a_damaged_file_beside_an_unsigned_ruleset(
+    kernel: Kernel, rulesets: list[Path], files: list[Path], config: Config, demanding: Config
+) -> None:
+    """What was in force when signatures were first demanded, and is again after a rollback, still boots."""
+    put(rulesets[0], config)
+    put(files[0], demanding)
+    roll_back(demanding, by_me("rollback"))
+    assert kernel.now.digest == digest(rulesets[0])
+    (demanding.state / "accepted.json").write_text("nonsense")
+    kernel.now = Observed()
+    [warning] = boot(demanding, BOOT, NOW).warnings
+    assert "accepted.json: damaged" in warning
+    assert kernel.now.digest == digest(rulesets[0])
+
+
+def test_without_agent_yaml(
+    kernel: Kernel, rulesets: list[Path], files: list[Path], config: Config, demanding: Config
+) -> None:
+    """While agent.yaml is damaged, signatures are demanded as before: no rollback leads past them, and boots go on."""
+    for path in rulesets[:2]:
+        put(path, config)
+    put(files[0], demanding)
+    broken = config.state.parent / "agent.yaml"
+    broken.write_text(f"state: {config.state}\nengine: ebpf\n")
+    assumed, doubt = load_config_or_assume(str(broken))
+    assert doubt
+    kernel.now = Observed()
+    boot(assumed, BOOT, NOW)
+    assert kernel.now.digest == digest(files[0])
+    roll_back(assumed, by_me("rollback"))
+    assert kernel.now.digest == digest(rulesets[1])
+    with pytest.raises(DataError, match=r"which demands signatures \(.*accepted.json\)"):
+        roll_back(assumed, by_me("rollback"))
+    pause(assumed, by_me("pause"), NOW + 600)
+    assert kernel.now.digest == digest(rulesets[1])
 
 
 def test_it_is_accepted_before_the_kernel_has_it(kernel: Kernel, files: list[Path], demanding: Config) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.errors import UnavailableError
+from geodrop.errors import DataError, UnavailableError
 from geodrop.linux.connections import TcpConnection
 from geodrop.linux.routes import Surroundings
 from geodrop.plan import plan as module
@@ -54,6 +54,16 @@ def test_nothing_changes(ruleset: Compile) -> None:
     same = ruleset(DENY_RUSSIA)
     found = planned(same, same)
     assert (found["changes"], found["held"], found["own"], found["connections"]["cut"]) == (False, [], [], [])
+
+
+def test_a_load_that_would_be_refused(ruleset: Compile) -> None:
+    """Why it would be refused is in the object with exit code and next step, beside what it would change."""
+    old, new = ruleset(), ruleset(DENY_RUSSIA)
+    refused = DataError("not signed", "sign it")
+    found = make_plan(old, new, differ(old, new), FACTS, now=NOW, refused=refused).as_json()
+    assert found["refused"] == {"exit": 65, "error": "not signed", "next_step": "sign it"}
+    assert found["changes"] is True
+    assert planned(old, new)["refused"] is None
 
 
 def test_the_first_generation_is_not_held(ruleset: Compile) -> None:

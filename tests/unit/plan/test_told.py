@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from geodrop.errors import DataError
 from geodrop.plan.plan import make_plan
 from geodrop.plan.told import told
 from tests.unit.plan.conftest import POLICY, differ
@@ -55,6 +56,15 @@ def test_the_first_one(ruleset: Compile) -> None:
     assert said.startswith("plan  nothing is in force: ")
     assert "\napi   added\n" in said
     assert "(no limit)" in said
+
+
+def test_one_that_would_be_refused(ruleset: Compile) -> None:
+    """The reason is a line, also where nothing would change; the last line has its next step, not that of a limit."""
+    old, new = ruleset(), ruleset(POLICY.replace("[CN]", "[RU]"))
+    for other in (old, new):
+        plan = make_plan(old, other, differ(old, other), FACTS, now=NOW, refused=DataError("not signed", "sign it"))
+        lines = list(told(plan.as_json()))
+        assert lines[-2:] == [("refused", "not signed"), ("digest", f"{other.digest[:12]}; sign it")]
 
 
 def test_settings_and_ports(ruleset: Compile) -> None:

@@ -1,5 +1,6 @@
 """Each kind of signature that must not count, made by the real ssh-keygen, and what the refusal says."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,63 @@ def test_bad(keys: SigningKeys, path: Path, trusted: TrustedKeys, name: str) -> 
         verify(open_file(path), str(path), read_signature(str(path)), trusted)
     assert caught.value.exit_code == 65
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("before", ['namespaces="git"', f'{FOR_RULESETS},valid-before="20240101"', 'namespaces="x"'])
+def test_a_key_with_several_lines(keys: SigningKeys, path: Path, before: str) -> None:
+    """A key may sign commits under one name and rulesets under another: the line that counts decides."""
+    keys.sign(path, "alice")
+    lines = [f"alice@home {before} {keys.public('alice')}", f"release {FOR_RULESETS} {keys.public('alice')}"]
+    for written in (lines, lines[::-1]):
+        trusted = TrustedKeys("KEYS", "\n".join(written).encode())
+        assert verify(open_file(path), str(path), read_signature(str(path)), trusted).principal == "release"
+
+
+@pytest.mark.parametrize("principal", ["KEYS", "SIGNATURE", "REVOKED", "-r", "*", "!bob,*@example.com", '"two words"'])
+def test_any_principal(keys: SigningKeys, path: Path, principal: str) -> None:
+    """Whatever a key is called, ssh-keygen takes it as a name."""
+    keys.sign(path, "alice")
+    trusted = TrustedKeys("KEYS", f"{principal} {keys.public('alice')}\n".encode(), b"")
+    assert verify(open_file(path), str(path), read_signature(str(path)), trusted).key == keys.fingerprint("alice")
+
+
+def certified(keys: SigningKeys, path: Path, *options: str) -> None:
+    """Sign with a key that a certificate authority vouches for, under the name carol."""
+    public = f"{keys.key('carol')}.pub"
+    command = ["ssh-keygen", "-q", "-s", str(keys.key("ca")), "-I", "id", "-n", "carol", *options, public]
+    subprocess.run(command, check=True)
+    certificate = keys.folder / "carol-cert.pub"
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(certificate)]
+    signed = subprocess.run(command, check=True, input=path.read_bytes(), stdout=subprocess.PIPE)
+    Path(f"{path}.sig").write_bytes(signed.stdout)
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "said"),
+    [
+        ("carol cert-authority", (), None),
+        ("carol cert-authority", ("-V", "20200101:20200202"), "certificate that has expired"),
+        ("dave cert-authority", (), "none of the names in line 1 of KEYS"),
+        ('carol cert-authority,namespaces="git"', (), f"may not sign for {NAMESPACE}"),
+        ("carol", (), "which is not in KEYS"),
+        ("carol cert-authority,unknown", (), r"not in KEYS, as far as that can be read \(line 1: bad options"),
+        ("carol cert-authority", ("-h",), "is for hosts"),
+    ],
+)
+def test_certificates(keys: SigningKeys, path: Path, line: str, options: tuple[str, ...], said: str | None) -> None:
+    """A certificate counts under a name of its authority's line, for its time; what is wrong with one is said."""
+    certified(keys, path, *options)
+    trusted = TrustedKeys("KEYS", f"{line} {keys.public('ca')}\n".encode())
+    if said is None:
+        signer = verify(open_file(path), str(path), read_signature(str(path)), trusted)
+        assert (signer.principal, signer.key) == ("carol", keys.fingerprint("carol"))
+        revoked = replace(trusted, revoked=f"{keys.public('ca')}\n".encode())
+        with pytest.raises(DataError, match="is revoked by"):
+            verify(open_file(path), str(path), read_signature(str(path)), revoked)
+        return
+    with pytest.raises(DataError, match=said) as caught:
+        verify(open_file(path), str(path), read_signature(str(path)), trusted)
+    assert "/proc/" not in caught.value.message
 
 
 def test_a_file_of_revoked_keys_that_is_none(keys: SigningKeys, path: Path, trusted: TrustedKeys) -> None:
