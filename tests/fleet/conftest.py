@@ -13,6 +13,7 @@ import pytest
 
 from tests.system.edge import require_machines
 from tests.system.machine import BUILD, REPOSITORY, base, copy, wheels
+from tests.system.packages import newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,3 +58,12 @@ def packages(machines: Path) -> Path:
         cwd=REPOSITORY, env={**os.environ, "SOURCE_DATE_EPOCH": "1704067200"}, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def newer_packages(packages: Path) -> Path:
+    """Return the same folder, with the packages as version NEXT too."""
+    [wheel] = wheels("bookworm").glob("geodrop-*.whl")
+    for release in RELEASES:
+        newer(release, wheel, packages)
+    return packages

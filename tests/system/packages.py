@@ -49,9 +49,13 @@ def packages(codename: str, folder: Path) -> tuple[Path, Path]:
     """Build the package of a release into `folder`, and the same as version NEXT; return both."""
     [wheel] = wheels(codename).glob("geodrop-*.whl")
     wanted = target(codename)
-    newer = renumbered(wheel, folder, NEXT)
-    this, other = (deb.build(wanted, sources(one, wanted), folder, packing="none") for one in (wheel, newer))
-    return this, other
+    return deb.build(wanted, sources(wheel, wanted), folder, packing="none"), newer(codename, wheel, folder)
+
+
+def newer(codename: str, wheel: Path, folder: Path) -> Path:
+    """Build the package of a release as version NEXT into `folder`, from geodrop's wheel; return its path."""
+    wanted = target(codename)
+    return deb.build(wanted, sources(renumbered(wheel, folder, NEXT), wanted), folder, packing="none")
 
 
 def before(codename: str, folder: Path) -> Path:
