@@ -104,12 +104,16 @@ class Host(Edge):
 
 @dataclass
 class Fleet:
-    """The hosts, and the controller's folder with inventory, keys, policies and database."""
+    """The hosts, and the controller's folder with inventory, keys, policies and database.
+
+    `digest` is that of the ruleset which a test may count on, once one is in force.
+    """
 
     folder: Path
     bridge: Namespace
     client: Namespace
     hosts: list[Host] = field(default_factory=list)
+    digest: str = ""
 
     def __getitem__(self, name: str) -> Host:
         """Return a host by its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -57,11 +58,12 @@ geodrop_policy: policy.yaml
 geodrop_databases: [COUNTRY.mmdb]
 geodrop_ruleset: fleet.ruleset
 geodrop_soak: 2
-geodrop_timeout: 30
+geodrop_timeout: 60
 geodrop_serial: [1, 1, 3]
 geodrop_why: CHG-88
 """
-SHORT = ("-e", "geodrop_confirm_timeout=60")
+SHORT = ("-e", "geodrop_confirm_timeout=90")
+"""A window in which a busy machine still gets through a batch; it is waited for where a host undoes."""
 STOPPED = "The rollout stopped at this batch; hosts after it are as before."
 
 
@@ -77,12 +79,14 @@ def five(bare: dict[str, Path], packages: Path, machines: Path) -> Iterator[Flee
 
 @pytest.fixture
 def steady(five: Fleet) -> Fleet:
-    """Return the fleet with the first policy in force on each host, and no alarm."""
+    """Return the fleet with the first policy in force on each host, and no alarm; it is rolled out where it is not."""
     five.write("policy.yaml", POLICY)
-    done = five.rollout("-e", '{"geodrop_serial": [5]}')
-    assert done.returncode == 0
+    if not all(is_steady(host, five.digest) for host in five.hosts):
+        done = five.rollout("-e", '{"geodrop_serial": [5]}')
+        assert done.returncode == 0
+        five.digest = five.hosts[0].status()["digest"]
     for host in five.hosts:
-        assert host.word() == ("enforcing", 0), host.status()["problems"]
+        assert is_steady(host, five.digest), host.status()["problems"]
     return five
 
 
@@ -178,7 +182,7 @@ def test_a_host_that_hangs_takes_its_batch_back(steady: Fleet) -> None:
     hanging = steady["edge-13"]
     steady.write("policy.yaml", JAPAN_DENIED)
     with steady.unnoticed(*ALL, allowed=ALLOWED):
-        with steady.begun(*rollout(*SHORT, "-e", "geodrop_min_accepted=20", "-e", "geodrop_timeout=10")) as process:
+        with steady.begun(*rollout(*SHORT, "-e", "geodrop_min_accepted=20", "-e", "geodrop_timeout=30")) as process:
             wait_for_trial(hanging)
             signal_all(hanging, signal.SIGSTOP)
             try:
@@ -187,7 +191,7 @@ def test_a_host_that_hangs_takes_its_batch_back(steady: Fleet) -> None:
                 signal_all(hanging, signal.SIGCONT)
         print(output)
         assert process.returncode == 2
-        assert re.search(r'edge-13: (?:hangs: ".*" took more than 10 s|gate: unreachable)', output)
+        assert re.search(r'edge-13: (?:hangs: ".*" took more than 30 s|gate: unreachable)', output)
         assert f"ansible-playbook geodrop.edge.rollout --limit {','.join(REST)}" in output
         for name in REST:
             wait_for_undo(steady[name])
@@ -202,7 +206,7 @@ def test_a_controller_that_is_killed_leaves_nothing_on_trial(steady: Fleet) -> N
     steady.write("policy.yaml", JAPAN_DENIED)
     more = ("-e", "geodrop_min_accepted=20")
     with steady.unnoticed(*ALL, allowed=ALLOWED):
-        with steady.begun(*rollout(*SHORT, *more, "-e", "geodrop_soak=10")) as process:
+        with steady.begun(*rollout(*SHORT, *more, "-e", "geodrop_soak=30")) as process:
             for name in REST:
                 wait_for_trial(steady[name])
             os.killpg(process.pid, signal.SIGKILL)
@@ -254,6 +258,15 @@ def test_another_version_of_the_agent_and_back(steady: Fleet, newer_packages: Pa
 def rollout(*arguments: str) -> tuple[str, ...]:
     """Return the command line of a rollout."""
     return ("ansible-playbook", "geodrop.edge.rollout", "-e", "@fleet.yml", *arguments)
+
+
+def is_steady(host: Host, digest: str) -> bool:
+    """Whether a host is well and enforces this ruleset, which is not on trial."""
+    done = host.geodrop("status", "--json")
+    if done.returncode != 0:
+        return False
+    found = json.loads(done.stdout)
+    return (found["digest"], found["confirm"]) == (digest, None)
 
 
 def wait_for_trial(host: Host) -> None:
