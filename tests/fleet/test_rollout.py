@@ -191,7 +191,7 @@ def test_a_host_that_hangs_takes_its_batch_back(steady: Fleet) -> None:
                 signal_all(hanging, signal.SIGCONT)
         print(output)
         assert process.returncode == 2
-        assert re.search(r'edge-13: (?:hangs: ".*" took more than 30 s|gate: unreachable)', output)
+        assert re.search(r"edge-13: (?:hangs: no end within 30 s|gate: unreachable)", output)
         assert f"ansible-playbook geodrop.edge.rollout --limit {','.join(REST)}" in output
         for name in REST:
             wait_for_undo(steady[name])
