@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.namespaces import End, Namespace, run
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED, Edge
-from tests.system.machine import BUILD, REPOSITORY, machine
+from tests.system.machine import BUILD, REPOSITORY, give_network, machine
 from tests.system.probes import Probes
 
 if TYPE_CHECKING:
@@ -212,6 +212,10 @@ def fleet(roots: Sequence[Path], machines: Path, inventory: str) -> Iterator[Fle
         known = []
         for number, root in enumerate(roots, 11):
             box = stack.enter_context(machine(root, machines))
+            give_network(box)
+            box.chroot("systemctl", "enable", "--quiet", "ssh.service")
+            # Its cgroup is never empty in these containers, so that each login would wait for its end.
+            box.chroot("systemctl", "mask", "--quiet", "user@.service")
             host = Host(box, client, {}, name=f"edge-{number}", number=number, bridge=bridge)
             made.hosts.append(host)
             box.write("/etc/test-network.sh", NETWORK.format(v4=host.address, v6=host.local[6]))
