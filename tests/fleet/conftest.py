@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.edge import require_machines
-from tests.system.machine import BUILD, REPOSITORY, base, copy, wheels
+from tests.system.machine import BUILD, base, wheels
+from tests.system.packages import NEXT, build, renumbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RELEASES = {"bookworm": "deb12_amd64", "trixie": "deb13_amd64"}
-"""Releases of Debian, and what packages for them are called."""
+RELEASES = ("bookworm", "trixie")
+"""Releases of Debian."""
+PACKING = "zstd"
+"""Packed in a fifth of the time that xz takes, and small enough to be sent."""
 
 
 @pytest.fixture(scope="session")
@@ -34,26 +34,26 @@ def machines() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def bare(machines: Path) -> dict[str, Path]:
+def bare(machines: Path) -> dict[str, Path]:  # noqa: ARG001 - which says what is missing to start any
     """Return the root of a host by its release: Debian and SSH, and nothing of geodrop."""
-    roots = {}
-    for release in RELEASES:
-        made = copy(base(release), machines / release)
-        made.chroot("systemctl", "enable", "--quiet", "ssh.service")
-        # The cgroup of a user manager is never empty in these containers, so that each login would wait for its end.
-        made.chroot("systemctl", "mask", "--quiet", "user@.service")
-        roots[release] = made.root
-    return roots
+    return {release: base(release) for release in RELEASES}
 
 
 @pytest.fixture(scope="session")
 def packages(machines: Path) -> Path:
     """Return a folder with the package for each release, built from this tree."""
     folder = machines / "packages"
+    folder.mkdir()
     [wheel] = wheels("bookworm").glob("geodrop-*.whl")
-    only = [word for target in RELEASES.values() for word in ("--only", target)]
-    subprocess.run(
-        [sys.executable, "-m", "deploy.packages", *only, "--to", str(folder), str(wheel)],
-        cwd=REPOSITORY, env={**os.environ, "SOURCE_DATE_EPOCH": "1704067200"}, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    for release in RELEASES:
+        build(release, wheel, folder, PACKING)
     return folder
+
+
+@pytest.fixture(scope="session")
+def newer_packages(packages: Path) -> Path:
+    """Return the same folder, with the packages as version NEXT too."""
+    [wheel] = wheels("bookworm").glob("geodrop-*.whl")
+    for release in RELEASES:
+        build(release, renumbered(wheel, packages, NEXT), packages, PACKING)
+    return packages

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.namespaces import End, Namespace, run
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED, Edge
-from tests.system.machine import BUILD, REPOSITORY, machine
+from tests.system.machine import BUILD, REPOSITORY, give_network, machine
 from tests.system.probes import Probes
 
 if TYPE_CHECKING:
@@ -102,12 +102,16 @@ class Host(Edge):
 
 @dataclass
 class Fleet:
-    """The hosts, and the controller's folder with inventory, keys, policies and database."""
+    """The hosts, and the controller's folder with inventory, keys, policies and database.
+
+    `digest` is that of the ruleset which a test may count on, once one is in force.
+    """
 
     folder: Path
     bridge: Namespace
     client: Namespace
     hosts: list[Host] = field(default_factory=list)
+    digest: str = ""
 
     def __getitem__(self, name: str) -> Host:
         """Return a host by its name."""
@@ -206,6 +210,10 @@ def fleet(roots: Sequence[Path], machines: Path, inventory: str) -> Iterator[Fle
         known = []
         for number, root in enumerate(roots, 11):
             box = stack.enter_context(machine(root, machines))
+            give_network(box)
+            box.chroot("systemctl", "enable", "--quiet", "ssh.service")
+            # Its cgroup is never empty in these containers, so that each login would wait for its end.
+            box.chroot("systemctl", "mask", "--quiet", "user@.service")
             host = Host(box, client, {}, name=f"edge-{number}", number=number, bridge=bridge)
             made.hosts.append(host)
             box.write("/etc/test-network.sh", NETWORK.format(v4=host.address, v6=host.local[6]))

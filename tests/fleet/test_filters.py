@@ -128,6 +128,7 @@ def test_what_a_command_said_as_it_failed() -> None:
     assert rollout.said({"stdout_lines": lines, "stderr": "x"}) == "no daemon runs here; next: start it"
     assert rollout.said({"stdout_lines": [], "stderr": "sh: not found\n"}) == "sh: not found"
     assert rollout.said({"stdout_lines": [], "stderr": "", "rc": 7}) == "exit 7"
+    assert rollout.said({"msg": "x", "timedout": {"period": 60}}) == "hangs: no end within 60 s (geodrop_timeout)"
 
 
 def test_a_ruleset_that_is_missing_is_named() -> None:

@@ -100,9 +100,14 @@ def copy(below: Path, root: Path) -> Machine:
     """Copy a root; the copy brings its network up as it boots."""
     run("cp", "--archive", "--reflink=auto", str(below), str(root))
     made = Machine(root)
+    give_network(made)
+    return made
+
+
+def give_network(made: Machine) -> None:
+    """Have a machine that is off run /etc/test-network.sh as it boots."""
     made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
     made.chroot("systemctl", "enable", "test-network.service")
-    return made
 
 
 def wheels(release: str) -> Path:

@@ -48,10 +48,13 @@ def sources(wheel: Path, wanted: Target) -> Sources:
 def packages(codename: str, folder: Path) -> tuple[Path, Path]:
     """Build the package of a release into `folder`, and the same as version NEXT; return both."""
     [wheel] = wheels(codename).glob("geodrop-*.whl")
+    return build(codename, wheel, folder), build(codename, renumbered(wheel, folder, NEXT), folder)
+
+
+def build(codename: str, wheel: Path, folder: Path, packing: str = "none") -> Path:
+    """Build the package of a release from geodrop's wheel into `folder`; `packing` as `deploy.packages.deb` has it."""
     wanted = target(codename)
-    newer = renumbered(wheel, folder, NEXT)
-    this, other = (deb.build(wanted, sources(one, wanted), folder, packing="none") for one in (wheel, newer))
-    return this, other
+    return deb.build(wanted, sources(wheel, wanted), folder, packing=packing)
 
 
 def before(codename: str, folder: Path) -> Path:
@@ -64,8 +67,7 @@ def before(codename: str, folder: Path) -> Path:
     run("make", "-C", str(tree), *(f"agent/geodrop/xdp/{name}" for name in OBJECTS))
     run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tree), str(tree))
     [wheel] = tree.glob("geodrop-*.whl")
-    older = renumbered(wheel, folder, PREVIOUS)
-    return deb.build(target(codename), sources(older, target(codename)), folder, packing="none")
+    return build(codename, renumbered(wheel, folder, PREVIOUS), folder)
 
 
 def renumbered(wheel: Path, folder: Path, version: str) -> Path:

@@ -44,8 +44,10 @@ def sha256_of(path: str) -> str:
 def said(done: Object) -> str:
     """Return what a command of geodrop with --json said as it failed: the error, and the next step.
 
-    `done` is what ansible.builtin.command returned.
+    `done` is the result of any task that failed, such as ansible.builtin.command.
     """
+    if "timedout" in done:
+        return f"hangs: no end within {done['timedout']['period']} s (geodrop_timeout)"
     for line in reversed(done.get("stdout_lines", [])):
         if line.startswith('{"') and "error" in (failure := json.loads(line)):
             return "; next: ".join(filter(None, (failure["error"], failure.get("next_step"))))
