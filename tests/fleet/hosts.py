@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CONTROLLER = "198.18.0.254"
+PORT = 8000
+"""Where the controller serves files."""
 CLIENT = "198.18.0.253"
 PAUSE = 0.02
 """Seconds between two rounds of probes to one host: about 45 rounds a second, for five hosts on two cores."""
@@ -149,6 +152,15 @@ class Fleet:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    @contextlib.contextmanager
+    def serving(self, folder: Path) -> Iterator[str]:
+        """Serve a folder to the hosts, with requests in served.log; yield the URL of the ruleset in it."""
+        server = f"python3 -u -m http.server {PORT} --bind {CONTROLLER} --directory {folder}"
+        with self.begun("bash", "-c", f"exec {server} 2>served.log") as process:
+            assert process.stdout
+            assert process.stdout.readline().startswith("Serving HTTP")
+            yield f"http://{CONTROLLER}:{PORT}/fleet.ruleset"
+
     def rollout(self, *arguments: str, version: str = "fleet") -> subprocess.CompletedProcess[str]:
         """Run the rollout as docs/fleet.md has it."""
         return self.ansible("geodrop.edge.rollout", "-e", "@fleet.yml", *arguments, version=version)
@@ -258,3 +270,8 @@ def _controller(made: Fleet, inventory: str) -> None:
     (folder / "deploy").symlink_to(REPOSITORY / "deploy")
     [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
     (folder / "COUNTRY.mmdb").write_bytes(lzma.decompress(packed.read_bytes()))
+
+
+def changed(said: str) -> dict[str, int]:
+    """Return how many tasks changed each host, from the recap."""
+    return {name: int(count) for name, count in re.findall(r"^(edge-\d+) +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)}
