@@ -10,6 +10,7 @@ import contextlib
 import lzma
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -40,6 +41,26 @@ ip route add default via 198.18.0.254
 ip route add default via 2001:2::fe
 """
 COLLECTION = REPOSITORY / "deploy" / "ansible"
+SERVER = """
+import functools, http.server, os, sys
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def send_head(self):
+        if os.path.exists(self.translate_path(self.path) + ".gz") and "gzip" in self.headers["Accept-Encoding"]:
+            self.path += ".gz"
+        return super().send_head()
+
+    def end_headers(self):
+        if self.path.endswith(".gz"):
+            self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
+
+address, port, folder = sys.argv[1:]
+server = http.server.ThreadingHTTPServer((address, int(port)), functools.partial(Handler, directory=folder))
+print("serving", flush=True)
+server.serve_forever()
+"""
+"""A web server that sends FILE.gz, if there is one, to whom compressed files are welcome, as nginx with gzip_static."""
 SECONDS = 600.0
 """Limit for one run of Ansible."""
 
@@ -155,10 +176,10 @@ class Fleet:
     @contextlib.contextmanager
     def serving(self, folder: Path) -> Iterator[str]:
         """Serve a folder to the hosts, with requests in served.log; yield the URL of the ruleset in it."""
-        server = f"python3 -u -m http.server {PORT} --bind {CONTROLLER} --directory {folder}"
-        with self.begun("bash", "-c", f"exec {server} 2>served.log") as process:
+        command = shlex.join(["python3", "-c", SERVER, CONTROLLER, str(PORT), str(folder)])
+        with self.begun("bash", "-c", f"exec {command} 2>served.log") as process:
             assert process.stdout
-            assert process.stdout.readline().startswith("Serving HTTP")
+            assert process.stdout.readline() == "serving\n"
             yield f"http://{CONTROLLER}:{PORT}/fleet.ruleset"
 
     def rollout(self, *arguments: str, version: str = "fleet") -> subprocess.CompletedProcess[str]:

@@ -100,9 +100,13 @@ def test_costs(pair: Fleet) -> None:
     served.mkdir()
     pair.shell("geodrop compile --policy policy.yaml --database COUNTRY.mmdb -o served/fleet.ruleset")
     checksum = pair.shell("sha256sum served/fleet.ruleset").split()[0]
+    checked = ("-e", f"geodrop_ruleset_checksum=sha256:{checksum}")
     with pair.serving(served) as url:
-        checked = ("-e", f"geodrop_ruleset_url={url}", "-e", f"geodrop_ruleset_checksum=sha256:{checksum}")
-        costs["URL"] = rolled_out(pair, "as_it_is.yml", *checked)
+        costs["URL"] = rolled_out(pair, "as_it_is.yml", "-e", f"geodrop_ruleset_url={url}", *checked)
+        pair.write("policy.yaml", next(policies))
+        assert pair.rollout("-e", "geodrop_soak=0").returncode == 0
+        pair.shell("gzip --keep served/fleet.ruleset")
+        costs["URL, compressed"] = rolled_out(pair, "as_it_is.yml", "-e", f"geodrop_ruleset_url={url}", *checked)
     print(f"\na ruleset of {size:,} bytes")
     for name, cost in costs.items():
         print(f"{name:24} {cost}")
@@ -110,6 +114,7 @@ def test_costs(pair: Fleet) -> None:
     assert costs["SSH -C, one wave"].sent < size / 4
     assert size < costs["SSH"].sent < size * 1.1
     assert size < costs["URL"].sent < size * 1.1
+    assert costs["URL, compressed"].sent < size / 4
 
 
 def _policies() -> Iterator[str]:

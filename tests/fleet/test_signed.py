@@ -117,10 +117,13 @@ def test_one_key_is_changed_for_another(pair: Fleet) -> None:
 
 
 def test_a_stolen_key_is_replaced_in_one_rollout(pair: Fleet) -> None:
-    """Keys and ruleset land together, so that the old key never counts beside the new one."""
+    """Keys and ruleset land together, so that the stolen key never counts beside the new one; keys from a file."""
+    pair.write("trusted", lines(pair, "old")[0] + "\n")
+    arguments = ("-e", "geodrop_trusted_keys=trusted", "-e", "geodrop_sign=old")
     with pair.unnoticed(*BOTH):
-        assert pair.rollout(*trusting(pair, "old"), "-e", "geodrop_sign=old").returncode == 0
-    assert_signed(pair, "old")
+        assert pair.rollout(*arguments).returncode == 0
+        assert_signed(pair, "old")
+        assert_idle(pair.rollout(*arguments))
 
 
 def test_hosts_fetch_it_from_a_url(pair: Fleet) -> None:
@@ -154,13 +157,18 @@ def as_it_is(made: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
     return made.ansible("geodrop.edge.rollout", "-e", "@as_it_is.yml", *arguments)
 
 
-def trusting(made: Fleet, *names: str) -> tuple[str, str]:
-    """Return the arguments with which hosts trust these keys of the controller."""
-    lines = []
+def lines(made: Fleet, *names: str) -> list[str]:
+    """Return the lines of allowed_signers with which hosts trust these keys of the controller."""
+    found = []
     for name in names:
         kind, key, _ = (made.folder / f"{name}.pub").read_text().split(" ", 2)
-        lines.append(f'{name} namespaces="ruleset@geodrop" {kind} {key}')
-    return "-e", json.dumps({"geodrop_trusted_keys": lines})
+        found.append(f'{name} namespaces="ruleset@geodrop" {kind} {key}')
+    return found
+
+
+def trusting(made: Fleet, *names: str) -> tuple[str, str]:
+    """Return the arguments with which hosts trust these keys."""
+    return "-e", json.dumps({"geodrop_trusted_keys": lines(made, *names)})
 
 
 def assert_signed(made: Fleet, name: str) -> None:
