@@ -28,7 +28,8 @@ PLAIN = ("-e", "ansible_ssh_args='-o ControlMaster=no'")
 class Cost:
     """What one rollout took: bytes that the controller sent to each host and received, and seconds by part.
 
-    `cpu` is the controller's, with compiling and without SSH, whose connections outlive the rollout.
+    `cpu` is the controller's, with compiling and without SSH, whose connections outlive the rollout. `window` is
+    from the reload to the confirmation, without the soak.
     """
 
     sent: int
@@ -42,7 +43,7 @@ class Cost:
         """Return it as a row."""
         return (
             f"to a host {self.sent:>11,} bytes, from it {self.received:>8,}; cpu {self.cpu:5.1f} s, "
-            f"compile {self.compile:5.1f} s, prepare {self.prepare:5.1f} s, reload to confirm without soak {self.window:5.1f} s"
+            f"compile {self.compile:5.1f} s, prepare {self.prepare:5.1f} s, window {self.window:5.1f} s"
         )
 
 
