@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop import __version__
+from tests.fleet.hosts import Fleet, fleet
+from tests.fleet.policies import POLICY
 from tests.system.edge import require_machines
 from tests.system.machine import BUILD, base, wheels
 from tests.system.packages import NEXT, build, renumbered
@@ -19,6 +22,29 @@ RELEASES = ("bookworm", "trixie")
 """Releases of Debian."""
 PACKING = "zstd"
 """Packed in a fifth of the time that xz takes, and small enough to be sent."""
+
+INVENTORY = """
+[edge]
+edge-11 ansible_host=198.18.0.11
+edge-12 ansible_host=198.18.0.12
+[edge:vars]
+ansible_user=root
+ansible_ssh_private_key_file={folder}/key
+ansible_ssh_common_args=-o UserKnownHostsFile={folder}/known_hosts
+geodrop_interfaces=["eth*"]
+"""
+SETTINGS = """
+geodrop_package:
+  bookworm: {packages}/geodrop_{version}-1~deb12_amd64.deb
+  trixie: {packages}/geodrop_{version}-1~deb13_amd64.deb
+geodrop_policy: policy.yaml
+geodrop_databases: [COUNTRY.mmdb]
+geodrop_ruleset: fleet.ruleset
+geodrop_engine: nftables
+geodrop_soak: 2
+geodrop_min_accepted: 20
+geodrop_serial: [2]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +83,14 @@ def newer_packages(packages: Path) -> Path:
     for release in RELEASES:
         build(release, renumbered(wheel, packages, NEXT), packages, PACKING)
     return packages
+
+
+@pytest.fixture(scope="module")
+def pair(bare: dict[str, Path], packages: Path, machines: Path) -> Iterator[Fleet]:
+    """Yield two bare hosts that change in one batch, and a controller whose as_it_is.yml compiles nothing."""
+    with fleet([bare["bookworm"], bare["trixie"]], machines, INVENTORY) as made:
+        settings = SETTINGS.format(packages=packages, version=__version__)
+        made.write("fleet.yml", settings)
+        made.write("as_it_is.yml", settings.replace("geodrop_policy: policy.yaml\n", ""))
+        made.write("policy.yaml", POLICY)
+        yield made

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
+import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CONTROLLER = "198.18.0.254"
+PORT = 8000
+"""Where the controller serves files."""
 CLIENT = "198.18.0.253"
 PAUSE = 0.02
 """Seconds between two rounds of probes to one host: about 45 rounds a second, for five hosts on two cores."""
@@ -37,6 +41,26 @@ ip route add default via 198.18.0.254
 ip route add default via 2001:2::fe
 """
 COLLECTION = REPOSITORY / "deploy" / "ansible"
+SERVER = """
+import functools, http.server, os, sys
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def send_head(self):
+        if os.path.exists(self.translate_path(self.path) + ".gz") and "gzip" in self.headers["Accept-Encoding"]:
+            self.path += ".gz"
+        return super().send_head()
+
+    def end_headers(self):
+        if self.path.endswith(".gz"):
+            self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
+
+address, port, folder = sys.argv[1:]
+server = http.server.ThreadingHTTPServer((address, int(port)), functools.partial(Handler, directory=folder))
+print("serving", flush=True)
+server.serve_forever()
+"""
+"""A web server that sends FILE.gz, if there is one, to whom compressed files are welcome, as nginx with gzip_static."""
 SECONDS = 600.0
 """Limit for one run of Ansible."""
 
@@ -151,6 +175,15 @@ class Fleet:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    @contextlib.contextmanager
+    def serving(self, folder: Path) -> Iterator[str]:
+        """Serve a folder to the hosts, with requests in served.log; yield the URL of the ruleset in it."""
+        command = shlex.join(["python3", "-c", SERVER, CONTROLLER, str(PORT), str(folder)])
+        with self.begun("bash", "-c", f"exec {command} 2>served.log") as process:
+            assert process.stdout
+            assert process.stdout.readline() == "serving\n"
+            yield f"http://{CONTROLLER}:{PORT}/fleet.ruleset"
+
     def rollout(self, *arguments: str, version: str = "fleet") -> subprocess.CompletedProcess[str]:
         """Run the rollout as docs/fleet.md has it."""
         return self.ansible("geodrop.edge.rollout", "-e", "@fleet.yml", *arguments, version=version)
@@ -264,3 +297,8 @@ def _controller(made: Fleet, inventory: str) -> None:
     (folder / "deploy").symlink_to(REPOSITORY / "deploy")
     [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
     (folder / "COUNTRY.mmdb").write_bytes(lzma.decompress(packed.read_bytes()))
+
+
+def changed(said: str) -> dict[str, int]:
+    """Return how many tasks changed each host, from the recap."""
+    return {name: int(count) for name, count in re.findall(r"^(edge-\d+) +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)}

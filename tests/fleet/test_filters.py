@@ -137,3 +137,9 @@ def test_a_ruleset_that_is_missing_is_named() -> None:
         ValueError, match=r"/nonexistent/fleet\.ruleset: No such file or directory; next: geodrop compile"
     ):
         rollout.sha256_of("/nonexistent/fleet.ruleset")
+
+
+def test_a_signature_that_is_missing_is_named() -> None:
+    """With the option and the variable that make one."""
+    with pytest.raises(ValueError, match=r"ruleset\.sig: No such .*; next: .*--sign KEY \(geodrop_sign\)"):
+        rollout.sha256_of("/nonexistent/fleet.ruleset.sig")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLE = COLLECTION / "roles/geodrop"
-PLAYS = {"geodrop_policy", "geodrop_databases", "geodrop_hosts", "geodrop_serial", "geodrop_folder"}
+PLAYS = {"geodrop_policy", "geodrop_databases", "geodrop_sign", "geodrop_hosts", "geodrop_serial", "geodrop_folder"}
 """Variables of the playbooks, which the role does not have."""
 
 

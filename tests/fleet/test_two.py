@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop import __version__
-from tests.fleet.hosts import Fleet, fleet
+from tests.fleet.hosts import Fleet, changed, fleet
 from tests.fleet.policies import JAPAN_DENIED, LETHAL, POLICY
 from tests.system.checkout import commands
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED
@@ -130,8 +130,3 @@ def test_status_of_each_host(two: Fleet) -> None:
     assert found[f"{SECOND}.json"]["message"]
     table = two.shell("geodrop fleet status || [ $? = 1 ]")
     assert re.search(rf"^{SECOND} .*unreachable", table, re.MULTILINE), table
-
-
-def changed(said: str) -> dict[str, int]:
-    """Return how many tasks changed each host, from the recap."""
-    return {name: int(count) for name, count in re.findall(r"^(edge-\d+) +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)}

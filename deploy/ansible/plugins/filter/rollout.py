@@ -38,7 +38,8 @@ def sha256_of(path: str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; next: geodrop compile, or name another") from error
+        make = "sign it: geodrop compile --sign KEY (geodrop_sign)" if path.endswith(".sig") else "geodrop compile"
+        raise ValueError(f"{path}: {error.strerror}; next: {make}, or name another") from error
 
 
 def said(done: Object) -> str:

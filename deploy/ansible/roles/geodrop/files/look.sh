@@ -19,9 +19,10 @@ if [ -n "$geodrop" ]; then
 		difference="$(printf %s "$difference" | head -n 3 | tr -d '"\\\000-\037')"
 	fi
 fi
-printf '{"installed": %s, "release": "%s", "package": "%s", "sha256": "%s", "agent": "%s", ' \
+printf '{"installed": %s, "release": "%s", "package": "%s", "sha256": "%s", "signature": "%s", ' \
 	"$([ -n "$geodrop" ] && echo true || echo false)" "$release" "$package" \
-	"$(sum /etc/geodrop/fleet.ruleset)" "$(sum /etc/geodrop/agent.yaml)"
+	"$(sum /etc/geodrop/fleet.ruleset)" "$(sum /etc/geodrop/fleet.ruleset.sig)"
+printf '"agent": "%s", "trusted_keys": "%s", ' "$(sum /etc/geodrop/agent.yaml)" "$(sum /etc/geodrop/allowed_signers)"
 printf '"drop_in": %s, "linked": %s, "active": %s, ' "$drop_in" "$linked" "$active"
 printf '"exit": %d, "verified": %d, "difference": "%s", "time": %s}\n' \
 	"$exit" "$verified" "$difference" "$(date +%s.%N)"
