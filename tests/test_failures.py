@@ -61,6 +61,7 @@ PASSES_OVER = {
     "state/store.py: Store.note": "it is written again, which says what is wrong",
     "state/store.py: Store.prune": "nothing is forgotten",
     "state/store.py: Store.retire": "it counts as retired earlier, which `keep` bounds",
+    "state/this_boot.py: note": "nothing is noted, and each process goes by the ID that it sees",
     "state/unwritten.py: Unwritten._write": "this process keeps it, and says that no other knows",
     "state/unwritten.py: Unwritten.done": "this process knows better, and the next write replaces it",
     "state/unwritten.py: Unwritten.read": "nothing is known; a caller that decides by it asks `intent`, which raises",

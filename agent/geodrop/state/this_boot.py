@@ -8,10 +8,11 @@ counts for every process.
 
 from __future__ import annotations
 
+import errno
 import re
 from contextlib import suppress
 
-from geodrop.errors import UnavailableError
+from geodrop.errors import Excused, UnavailableError
 from geodrop.inputs import read_regular
 from geodrop.state import run_folder
 from geodrop.state.places import kernels_boot, until_boot
@@ -23,7 +24,7 @@ _ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def boot_identity() -> str:
     """Return the identity of this boot: the one that was noted, or else the kernel's boot ID as this process sees it.
 
-    Raises OSError if /proc is not mounted.
+    Raises OSError if /proc is not mounted, or if what was noted cannot be read.
     """
     return _noted() or kernels_boot()
 
@@ -44,8 +45,11 @@ def note(folder: int) -> None:
 
 
 def _noted() -> str:
-    """Return what was noted; "" if nothing was, or something else is in its place."""
-    with suppress(OSError):
+    """Return what was noted; "" if nothing was, or something else is in its place.
+
+    Raises OSError if that cannot be found out: another identity would end what belongs to this boot.
+    """
+    with Excused(errno.ENOENT, errno.EINVAL, errno.EFBIG):
         found = read_regular(_file(), _LONGEST, follow=False)
         return found.decode() if _ID.fullmatch(found) else ""
     return ""
