@@ -141,10 +141,9 @@ def test_a_first_start_takes_over_a_trial_by_hand(host: Edge) -> None:
     assert machine.run("stat", "--format=%U", "/run/geodrop/bpf").strip() == "root"
     machine.run("geodrop", "load", kept, "--confirm-within", "1h")
     assert _on_xdp(host)
-    trial = host.status()["confirm"]
+    trial = host.status()["confirm"]["generation"]
     machine.run("systemctl", "start", "geodrop")
-    assert host.status()["confirm"] == trial is not None
-    assert "waits to be confirmed, on xdp" in machine.journal("geodrop-boot")
+    assert host.status()["confirm"]["generation"] == trial
     assert _on_xdp(host)
     assert machine.run("find", "/run/geodrop/bpf/geodrop", "-not", "-user", "geodrop") == ""
     assert host.geodrop("confirm").returncode == 0

@@ -32,26 +32,18 @@ if TYPE_CHECKING:
 class BothEngines:
     """Implements the Engine protocol except `apply`: `transaction.apply` changes both engines.
 
-    `xdp` is None if nothing of xdp is pinned, or if it is `unread`. Then only nftables is read and changed. `shut_out`
-    is true if this process may not enter the bpffs, where something may be pinned all the same.
+    `xdp` is None if nothing of xdp is pinned, or if it is `unread`. Then only nftables is read and changed.
     """
 
     name = "auto"
 
     def __init__(
-        self,
-        nftables: NftablesEngine,
-        xdp: XdpEngine | None,
-        loader: str = "libbpf",
-        unread: Unread | None = None,
-        *,
-        shut_out: bool = False,
+        self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf", unread: Unread | None = None
     ) -> None:
         self.nftables = nftables
         self.xdp = xdp
         self.unread = unread
         self._loader = loader
-        self._shut_out = shut_out
         self._exempt: Sequence[ExemptSource] = ()
 
     @classmethod
@@ -60,15 +52,14 @@ class BothEngines:
 
         The loader matters only for changes; pinned objects read alike.
         """
-        pinned = _is_pinned()
-        xdp = make_xdp(loader) if pinned else None
+        xdp = make_xdp(loader) if _is_pinned() else None
         unread = xdp.unread() if xdp else None
-        return cls(NftablesEngine(), None if unread else xdp, loader, unread, shut_out=pinned is None)
+        return cls(NftablesEngine(), None if unread else xdp, loader, unread)
 
     @property
     def may_judge_unseen(self) -> bool:
-        """Whether xdp may judge packets although this process cannot read what it does."""
-        return self.unread.links != () if self.unread else self._shut_out
+        """Whether something is pinned that may judge packets, although this process cannot read what it does."""
+        return self.unread is not None and self.unread.links != ()
 
     def with_xdp(self) -> XdpEngine:
         """Return the xdp engine, after making it if needed. If pins cannot be read, the engine's probe will refuse."""
@@ -292,13 +283,11 @@ class BothEngines:
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
 
 
-def _is_pinned() -> bool | None:
-    """Tell whether anything of xdp may be pinned; None in a bpffs that this process may not enter."""
+def _is_pinned() -> bool:
+    """Tell whether anything of xdp may be pinned. In a bpffs that this process may not enter, nothing is its own."""
     try:
         os.stat(default_pins())
-    except PermissionError:
-        return None
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     except OSError as error:
         raise UnavailableError(f"{error.filename}: {error.strerror}", "check that /sys is mounted") from error
