@@ -162,12 +162,12 @@ class Fleet:
             inside, cwd=self.folder, env=self.environment(version), text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        try:
-            with process:
+        with process:  # whose end waits for the process
+            try:
                 yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
 
     def shell(self, *lines: str, version: str = "fleet") -> str:
         """Run lines of a shell on the controller, which must succeed; return their output."""
