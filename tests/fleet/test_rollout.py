@@ -234,7 +234,7 @@ def test_a_batch_that_does_not_fit_its_window_is_not_begun(steady: Fleet) -> Non
     """The message has the size that would fit."""
     steady.write("policy.yaml", JAPAN_DENIED)
     with steady.unnoticed(*ALL):
-        done = steady.rollout("-f", "1", "-e", "geodrop_confirm_timeout=40")
+        done = steady.rollout("-f", "1", "-e", "geodrop_confirm_timeout=45")
     assert done.returncode == 2
     assert re.search(r"a batch of 3 does not fit .*one of\s+2\s+would", done.stdout, re.DOTALL)
 

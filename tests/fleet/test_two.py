@@ -92,7 +92,7 @@ def test_a_lethal_policy_is_undone(two: Fleet) -> None:
     [digest] = re.findall(r"lethal\.ruleset: ruleset ([0-9a-f]{12})", compiled)
     first = two[FIRST]
     before = first.status()["generation"]
-    window = ("-e", "geodrop_confirm_timeout=17", "-e", '{"geodrop_probes": [{"port": 22, "timeout": 3}]}')
+    window = ("-e", "geodrop_confirm_timeout=22", "-e", '{"geodrop_probes": [{"port": 22, "timeout": 3}]}')
     with two.unnoticed(SECOND):
         done = two.rollout("-e", f"geodrop_accept={digest}", *window)
         assert done.returncode == 2
