@@ -206,7 +206,7 @@ def test_a_controller_that_is_killed_leaves_nothing_on_trial(steady: Fleet) -> N
     steady.write("policy.yaml", JAPAN_DENIED)
     more = ("-e", "geodrop_min_accepted=20")
     with steady.unnoticed(*ALL, allowed=ALLOWED):
-        with steady.begun(*rollout(*SHORT, *more, "-e", "geodrop_soak=30")) as process:
+        with steady.begun(*rollout(*SHORT, *more, "-e", "geodrop_soak=12")) as process:
             for name in REST:
                 wait_for_trial(steady[name])
             os.killpg(process.pid, signal.SIGKILL)
