@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # `make help` lists the targets. Everything runs on a fresh Debian 12 or 13 or Ubuntu 24.04: `make setup` says what is
 # missing, installs it with apt, and builds .venv; the other targets call it, and it is quick when nothing changed.
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Installs or upgrades geodrop on this host:  deploy/install.sh [--xdp] WHEEL
 #
 # /opt/geodrop             a link to a virtual environment with the wheel and requirements/run.txt (locked, with hashes)

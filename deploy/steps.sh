@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What installing, upgrading and removing geodrop do on a host, whichever way it comes there: sourced by install.sh and
 # uninstall.sh, and by the scripts of the Debian package. The caller sets:
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Removes geodrop from this host, from the kernel first: deploy/uninstall.sh [--purge|--keep]
 #
 # /etc/geodrop and /var/lib/geodrop stay, unless --purge. With --keep what is in force stays in the kernel too, for the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make test-bare`: on a fresh machine, run what README.md says to type, with only what such a machine has.
 
 The machine is a Debian with nothing but systemd. The checkout is in /root, which only root can enter; a bpffs is on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What operators may rely on, name by name (docs/compatibility.md): read from the code, and listed in promised.txt.
 
     python -m tests.compatibility

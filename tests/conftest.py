@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings for every test run, whatever starts it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetch the real databases that tests/support/databases.py names, from npm; run by `make test-databases` as a module.
 
 The databases are only used in tests and never shipped: the GeoLite2 licence does not allow that.

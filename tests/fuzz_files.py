@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make fuzz-files`: altered ruleset and state files, read as a privileged process reads them.
 
     python -m tests.fuzz_files [COUNT [SEED]]

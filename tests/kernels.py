@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make test-kernels`: run tests under another Debian kernel than the running one, in an emulated machine.
 
 It runs the conformance suite on nftables, tests that need a clock of their own or modules that this machine's kernel

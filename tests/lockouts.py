@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make test-undo`: operators lock themselves out, the daemon is killed, and the kernel lets them in again.
 
 Each lockout loads a policy that denies everybody, to be confirmed within ten seconds, and kills the daemon at one of

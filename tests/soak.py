@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make soak`: reload again and again between two policies, on both engines at once; then check what is left behind.
 
 The databases are small, so that mostly the daemon's own work is repeated and not the compiler's. These may not grow:

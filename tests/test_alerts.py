@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The alerts in deploy/prometheus use metrics that exist, and fire in the right states and in no other."""
 
 from __future__ import annotations

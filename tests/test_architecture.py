@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports follow the order in design.md: a table of rooms that no wrong import can slip past."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests run is there on a fresh machine: Debian's own, or what the Makefile installs for `make test`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/compatibility.md is true: each name that it promises is there, and its tables have the numbers of the code."""
 
 from __future__ import annotations

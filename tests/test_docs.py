@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The examples in the documentation work, and what operators use is documented."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A failure that is passed over is named: any other is raised, logged or told of."""
 
 from __future__ import annotations

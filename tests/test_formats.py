@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The formats of what outlives a process: the fixtures in tests/formats are read, and their bytes stay as they are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain English: phrases that a reader stumbles over stay out of code, pages and comments."""
 
 from __future__ import annotations

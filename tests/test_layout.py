@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tree is easy to navigate: one test file per source file, and no file is too long."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that is given out says under which licence, and the texts are there."""
 
 from __future__ import annotations
@@ -70,3 +71,31 @@ def test_the_bundled_data_name_their_author() -> None:
     said = (ROOT / "agent" / "geodrop" / "data" / "ATTRIBUTION.md").read_text(encoding="utf-8")
     assert "Creative Commons" in said
     assert "https://db-ip.com" in said
+
+
+SOURCES = {
+    *(".py", ".sh", ".c", ".h", ".yaml", ".yml"),
+    *(".service", ".socket", ".mount", ".conf", ".sysusers", ".tmpfiles"),
+}
+"""What a source file is called; or it begins with #!."""
+
+
+def sources() -> list[Path]:
+    """Return the source files of this tree, without what others made and what was built or fetched."""
+    found = []
+    for folder in ("agent", "bpf", "deploy", "docs", "systemd", "tests"):
+        found += [path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and not path.is_symlink()]
+    inside = (path for path in found if not {"__pycache__", "geodrop.egg-info"} & {*path.parts})
+    return [ROOT / "Makefile", *(path for path in inside if path.suffix in SOURCES or path.read_bytes()[:2] == b"#!")]
+
+
+def test_each_source_file_names_its_licence() -> None:
+    """The identifier is in the first two lines; only the XDP program, and what is built like it, is under two."""
+    wrong = []
+    for path in sources():
+        first = path.read_text(encoding="utf-8").splitlines()[:2]
+        both = path.suffix in {".c", ".h"}
+        wanted = f"SPDX-License-Identifier: {'GPL-2.0-only OR Apache-2.0' if both else 'Apache-2.0'}"
+        if not any(line.strip("#/* ").endswith(wanted) for line in first):
+            wrong.append(str(path.relative_to(ROOT)))
+    assert wrong == []

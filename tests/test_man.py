@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference and the man pages match the program: they are generated from its own tables."""
 
 from __future__ import annotations

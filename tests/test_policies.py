@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The example policies in deploy/ mean what they say, tried with the real command and a City-shaped database."""
 
 from __future__ import annotations

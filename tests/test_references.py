@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files, modules, functions and classes that pages, docstrings and comments name exist.
 
 Decision records and the changelog tell history and are left out.

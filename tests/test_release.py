@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make release` refuses a tree that is not what its version says, and writes the notes from CHANGELOG.md."""
 
 from __future__ import annotations

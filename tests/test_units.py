@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every systemd unit of ours has limits, so that a fault in one does not harm the rest of the host."""
 
 from __future__ import annotations

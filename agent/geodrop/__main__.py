@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m geodrop`: the same as the `geodrop` command."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse addresses and networks from text: as packets have them, without the zone that `ipaddress` takes and keeps.
 
 A zone names an interface of one host (RFC 4007, 11: `fe80::1%eth0`); `ipaddress` takes any text for one, of any length

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables for a terminal: columns of fixed width, so that a table can be printed line by line while it grows."""
 
 from __future__ import annotations

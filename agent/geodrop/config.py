@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read agent.yaml, the host's configuration and the only one that the daemon itself parses. Every key has a default."""
 
 from __future__ import annotations

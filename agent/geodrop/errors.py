@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The failures of geodrop: exception classes with an exit code, a message and the next step.
 
 The exit code is part of the class, so that a verb never chooses one. The codes follow sysexits.h where it defines one;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The formats of what outlives a process: the number that each carries, and the numbers that this release reads.
 
 A release writes its own format, and reads it and the one before. So an upgrade finds what the release before it has

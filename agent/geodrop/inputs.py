@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open files that users name: policy, lists, databases, rulesets, agent.yaml.
 
 A name may lead to anything: opening a FIFO waits for ever, opening a device may have an effect, a terminal may become

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages for people: data on stdout, the rest on stderr. Colour only on a terminal, and never with NO_COLOR.
 
 All output of a command, except JSON and exports, goes through here, so that untrusted text cannot control the terminal.

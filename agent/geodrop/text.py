@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make untrusted text safe for a terminal or a log: reasons, names of processes, interfaces, files, output of a child.
 
 Its author must not be able to control the terminal, hide a line or forge one. JSON output has the exact text.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moments, days and spans of time as text: moments and days always UTC, as ISO 8601 writes it."""
 
 from __future__ import annotations

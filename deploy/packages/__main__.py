@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make packages`: from geodrop's wheel, a Debian package for each release and processor, an offline bundle for each
 processor, and the checksums of all.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The offline bundle: the wheels of a processor for every supported Python, with what deploy/install.sh needs.
 
 It is for distributions that have no package of their own here. Its requirements/run.txt has the packages that geodrop

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completions for bash, zsh and fish, from the parsers behind `--help`."""
 
 from __future__ import annotations

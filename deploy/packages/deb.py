@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the Debian package of a target: a tree of files, what dpkg must know of them, and the scripts it runs.
 
 The same sources give the same bytes: every file has the time SOURCE_DATE_EPOCH, and one thread packs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an ELF file says of itself: its machine, and the shared libraries that it needs (elf(5))."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a package holds, of whom, and under which licence: read from licences.toml and from the wheels themselves."""
 
 from __future__ import annotations

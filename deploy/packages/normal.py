@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Give a wheel the bytes that its sources alone decide: setuptools packs the modes that umask and checkout gave them.
 
 `python deploy/packages/normal.py WHEEL` needs nothing but Python.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SBOM of a package: every wheel in it and every part that a wheel brings, as CycloneDX 1.6 in JSON.
 
 Layout: https://cyclonedx.org/docs/1.6/json/

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hosts that packages are built for: releases with the Python that each brings, and processors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of the Debian package, put where they belong below a root.
 
 The program is an environment of its own, in the layout that Python knows as a virtual environment (PEP 405): units and

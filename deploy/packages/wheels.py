@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The locked packages as wheels for another machine: fetched by hash, never compiled, unpacked as pip would."""
 
 from __future__ import annotations

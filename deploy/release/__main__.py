@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make release`: check that this tree can be released, and write the notes of the release."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CHANGELOG.md as data: what each version adds, changes and mends, and what an operator has to do for it. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tree must be like to be released: clean, under one version everywhere, and true to what it has promised."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The man pages: the documentation page that each is made from, with the text before and after it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generate the parts of the documentation that the code defines: commands, arguments, exit codes, keys of both files.
 
 Each part is Markdown, made from the parsers behind `--help`, the tables of allowed keys, or the error classes. A page

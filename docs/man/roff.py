@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert Markdown to roff with the macros of man(7): headings, paragraphs, lists, code, and tables of two columns.
 
 Only the Markdown that the pages in docs/ use is supported. A wider table has no good form in a man page.

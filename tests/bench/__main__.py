@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
 
 At the end it prints which rows miss their targets (targets.toml). A miss is no failure, since the machine may be busy;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop run` in operation: how long a reload takes from command to answer, and how much memory the daemon takes."""
 
 from __future__ import annotations

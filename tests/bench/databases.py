@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long it takes to read a world-size database, against iterating over it with the maxminddb C extension."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From policy and database on disk to the kernel, by two commands, beside a script that an operator would write."""
 
 from __future__ import annotations

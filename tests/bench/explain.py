@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long `explain` takes for a hundred thousand addresses, against a loop with the maxminddb C extension."""
 
 from __future__ import annotations

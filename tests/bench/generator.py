@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packet generator made of the kernel's own parts: BPF_PROG_TEST_RUN in live-frames mode.
 
 A small XDP program writes the next source address into a frame and redirects it out of one end of a veth pair; the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text that an nft user would write: the same maps and sets, for `nft -f`."""
 
 from __future__ import annotations

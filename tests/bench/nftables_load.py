@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading by the nftables engine: against `nft -f`, against the kernel's share, in memory, and the switch."""
 
 from __future__ import annotations

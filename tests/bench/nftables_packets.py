@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cost of a packet from a random denied address on nftables, with generator and reception included."""
 
 from __future__ import annotations

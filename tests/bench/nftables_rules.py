@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one question costs a packet on nftables: copies of a rule that asks it, in one chain, beside none.
 
 These rows say what `nft_packet_window`, `nft_packet_exempt` and `nft_packet_ramp` can reach at best: a rule that only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long `geodrop plan` takes with all the world's addresses and ten thousand open connections."""
 
 from __future__ import annotations

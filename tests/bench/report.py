@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench's output: a row for each figure, compared with a baseline measured in the same run."""
 
 from __future__ import annotations

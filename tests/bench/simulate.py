@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long `simulate` takes for a log, against a loop with a regular expression and the maxminddb C extension."""
 
 from __future__ import annotations

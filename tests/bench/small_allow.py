@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short allow lists on nftables, which deny nearly all of the world, beside a deny list of ten countries."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an operator would script instead of geodrop: drop packets from all countries but the named ones.
 
     python tests/bench/stock.py DATABASE COUNTRY...

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The targets of the bench's rows, from targets.toml, and which rows missed theirs."""
 
 from __future__ import annotations

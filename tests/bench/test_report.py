@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench's arithmetic: which rounds count, what a row says about them, and how it is printed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Targets and rows agree, and the text at the end of a bench is true."""
 
 from __future__ import annotations

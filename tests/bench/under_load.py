@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a reading command waits while loads that take seconds run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP engine against LPM tries, a bare drop and nft: lookups, packets, publishing, memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of tests/bench/bpf/bench.bpf.c, built and loaded, with addresses and tries filled."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP engine with four times the world: load time should grow with it, lookups hardly, memory linearly."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about addresses: every rung of the ladder, and IPv4 embedded in IPv6."""
 
 from __future__ import annotations

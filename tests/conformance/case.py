@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a case of the conformance suite consists of: a world, sources of each kind in it, packets and verdicts."""
 
 from __future__ import annotations

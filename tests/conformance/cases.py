@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The conformance suite as data: a policy, packets, and the verdict for each. No engine is named here.
 
 Every verdict is written by hand from design.md. The oracle has to agree with it, and so has every engine; the counters

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wire bench, once for the whole suite, and the engines judged on it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about lists drawn from databases: numbers of networks, traits and their confidence."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exported text as an engine: `geodrop export --format nft`, loaded by stock nft and by nothing else."""
 
 from __future__ import annotations

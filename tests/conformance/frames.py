@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode the oracle's packets as bytes: IPv4 and IPv6 headers, extension headers, fragments and transports.
 
 All fields are big-endian, as on the wire: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443.

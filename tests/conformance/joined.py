@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Engines with joined maps, as in policies where only a few countries are allowed: all that is dropped is joined."""
 
 from __future__ import annotations

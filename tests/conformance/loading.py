@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile a policy in the form that an engine is tested with, load it, and say what the oracle expects of a packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nftables engine with overlays alone: each base holds only half of the ruleset, and much that is wrong."""
 
 from __future__ import annotations

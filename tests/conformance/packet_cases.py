@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about packets: connections, fragments, headers before the ports, and rung 2."""
 
 from __future__ import annotations

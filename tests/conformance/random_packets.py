@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random packets close to every decision: sources, ports, flags, types, fragments and headers of all kinds."""
 
 from __future__ import annotations

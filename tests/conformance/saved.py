@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nftables engine's table after `nft list ruleset` and `nft -f`, as a host that saves its rules has at boot."""
 
 from __future__ import annotations

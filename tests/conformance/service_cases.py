@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about services: which packets they take, on which interfaces, and when they drop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about territories and groups of the atlas, whose codes differ from database to database."""
 
 from __future__ import annotations

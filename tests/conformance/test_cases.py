@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the cases: the oracle must agree with every verdict written by hand, before any engine is asked."""
 
 from __future__ import annotations

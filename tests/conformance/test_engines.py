@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every case on every engine, with real packets: each verdict, and the counters afterwards."""
 
 from __future__ import annotations

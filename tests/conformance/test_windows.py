@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both sides of a deadline: the same packets get the verdicts of the new policy before, and those of the old one after.
 
 Nothing runs when the deadline comes. Both policies drop shares of the denied sources, and some sources are exempt.

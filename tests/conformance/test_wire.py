@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the bench: without an engine every packet arrives, so a packet that does not arrive was dropped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about packets of which something cannot be read."""
 
 from __future__ import annotations

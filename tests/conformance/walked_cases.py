@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases about what is walked on the way to the transport: authentication headers, lengths of 0, VLAN tags."""
 
 from __future__ import annotations

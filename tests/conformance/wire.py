@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench of the conformance suite: a sender, a judged host, and an observer behind the engine.
 
     sender ─eth0─── host ─── 30.0.0.0/24 and 2600:30::/64, which it forwards

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the fleet tests: bare machines of both releases, and the packages that are rolled out to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fleet: Debian machines with systemd on a bridge, a controller that reaches them by SSH, and clients that send.
 
 All of it lives in network namespaces of its own. The controller is this machine's own Ansible, started in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies of the fleet tests, all from one that is shipped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a rollout costs: bytes on the wire for each host, and seconds. docs/fleet.md has what is printed here."""
 
 from __future__ import annotations

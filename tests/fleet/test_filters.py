@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the rollout makes of objects as geodrop prints them: deploy/ansible/plugins/filter/rollout.py."""
 
 from __future__ import annotations

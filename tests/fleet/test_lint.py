@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The collection is what galaxy.yml, its arguments and ansible-lint's production profile want."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Five hosts, and every way in which a rollout goes wrong: shown, stopped, undone, and never noticed by other hosts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two hosts that take only what a trusted key has signed, and that fetch it from a URL."""
 
 from __future__ import annotations

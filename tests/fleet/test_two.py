@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The short form of the fleet: README.md's lines on two bare hosts, one on nftables and one on xdp."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the fixtures of the formats that this tree writes, where they are missing.
 
     python -m tests.formats.make

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures for tests against the kernel: each test gets its own network namespaces."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For bad input and bad hosts: a clear message, the right exit code, and an unchanged kernel.
 
 Every case runs the real command line, beside a policy in force and another program's table; `nft list ruleset` with

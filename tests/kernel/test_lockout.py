@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No failure locks anyone out: each leak test here also asks who still gets in.
 
 SSH, a never-drop port by default, comes from denied and from allowed addresses and always gets in. An allowed client is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The short form of `make test-undo`, and a test that it finds an undo that is late, early or missing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The short form of `make soak`, and a test that it finds leaks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Switching under traffic: a whole policy judges at every instant, also after a killed loader."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choose addresses to test a world-size database with: random ones, and both sides of its boundaries."""
 
 from __future__ import annotations

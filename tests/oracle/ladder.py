@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judge addresses: the ladder of docs/policy.md, rung by rung, by linear search."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judge packets: which services take one, rungs 1 and 2 and `established`, what is counted, and accept or drop.
 
 If a part of a packet cannot be read, the packet is judged by its source, for every service it might be meant for.

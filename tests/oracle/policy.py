@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a policy for the oracle: text in, plain lists out. It accepts correct policies only and checks nothing."""
 
 from __future__ import annotations

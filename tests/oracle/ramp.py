@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sources a ramp drops, written from the kernel's header of jhash and docs/policy.md, not from geodrop's code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random worlds and random policies for hypothesis: small, nested, and close to every special range."""
 
 from __future__ import annotations

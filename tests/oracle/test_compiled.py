@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiled ruleset against the oracle, on random policies and random databases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests in a policy against the oracle: each holds exactly if plain `ipaddress` finds no address against it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle's own cases, each derived by hand from docs/policy.md; they were written before the oracle."""
 
 from __future__ import annotations

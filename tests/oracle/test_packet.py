@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle's packet rules, derived by hand from "Which packets" and rungs 1 and 2 of docs/policy.md."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the oracle knows of the world without geodrop's code: special-purpose ranges, embedded IPv4, continents.
 
 The tables are written from the sources named, not from geodrop's own tables, so that a mistake in either shows.

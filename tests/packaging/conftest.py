@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of packages share: the package of one release, built once."""
 
 from __future__ import annotations

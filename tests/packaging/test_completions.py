@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completions, in the shells themselves: a person types, presses Tab and then Enter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian package: the same bytes from the same sources, for the right processor, complete."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SBOM and the licences: everything in the package is named, with what it says of itself."""
 
 from __future__ import annotations

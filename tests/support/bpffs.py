@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bpffs for each test, so that nothing is ever pinned where the machine pins.
 
 Where a bpffs is mounted, `engine: auto` takes xdp. So tests run where none is mounted, and tests of xdp mount their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real command line in a subprocess, in a network namespace, with its own state directory."""
 
 from __future__ import annotations

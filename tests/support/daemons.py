@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop run` in a namespace; the test takes systemd's place and is told when the daemon is ready."""
 
 from __future__ import annotations

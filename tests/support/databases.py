@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Databases for tests: small ones written here in MaxMind's schema, and the places of the real ones.
 
 The real ones come from npm; `make test-databases` puts them into the folder that `GEODROP_TEST_DATABASES` names

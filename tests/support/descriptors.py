@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The open descriptors of this process, for tests that show that none is left open."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For tests that need features of another kernel, in the emulated machine of `make test-kernels`.
 
 Such a machine has Debian's own kernel with its modules (bonds, VRFs, VLANs, tunnels, flowtables), and a clock of its

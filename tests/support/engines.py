@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Engines that load a ruleset by one call, for tests of a single engine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statuses of many hosts, as `geodrop status --json` prints them; tests/kernel/cli/test_fleet.py has real ones."""
 
 from __future__ import annotations

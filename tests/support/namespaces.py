@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network namespaces for tests: make them, join them by veth pairs, run code inside, send hand-made packets.
 
 Nothing here touches the namespace that the tests were started in, apart from /run/netns, where `ip netns` keeps names.

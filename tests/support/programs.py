@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the parts of an nftables program, and what leads where in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kill a child before a chosen system call, without the child's help: ptrace through ctypes.
 
 Source: ptrace(2), struct ptrace_syscall_info in linux/ptrace.h.

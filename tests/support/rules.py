@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Try selectors of nftables rules on packets, each given by the values that a rule can load from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small rulesets for tests of the engines, made without the compiler: services and what their nftables maps hold.
 
     ruleset(Service("api", tcp=[(443, 443)], denied={"1.0.1.0/24": "CN", "240e::/20": "CN"}))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Take bpf(2) from this process and its children, as SystemCallFilter= does in a unit without the drop-in for xdp."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys, signatures and files of trusted keys, made by the real ssh-keygen."""
 
 from __future__ import annotations

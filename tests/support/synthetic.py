@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Worlds larger than the real one, made by cutting its intervals into several times as many, or compiled as if so."""
 
 from __future__ import annotations

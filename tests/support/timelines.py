@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force, of records that are there at once."""
 
 from __future__ import annotations

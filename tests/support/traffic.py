@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Continuous traffic through a judged interface, every packet accounted for.
 
 A separate process sends from several sources in turn, as fast as it can. In the judged namespace a test table counts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run commands as another user than root, also if only root can enter the folder that holds this tree (/root)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a condition: no test depends on the speed of the machine."""
 
 from __future__ import annotations

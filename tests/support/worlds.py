@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small world and two policies on it, compiled in memory with the tables of both engines.
 
 Both policies drop CN and accept US; they differ about RU, so that a test can tell which one was in force.

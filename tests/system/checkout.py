@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a new user has: this tree as it would be committed, on a machine of its own, and the text of README.md."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the system tests: machines, kept for one file of tests, and the table of measurements."""
 
 from __future__ import annotations

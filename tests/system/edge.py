@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host at the edge of an API: a Debian machine with geodrop, and clients of every kind that send all the time.
 
 Each power on gives it a new network namespace with a connected interface that is down, so that the boot brings it up.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Control groups for machines that run at the same time."""
 
 from __future__ import annotations

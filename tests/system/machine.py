@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Debian machine with systemd as PID 1, in a container with a network namespace of its own.
 
 The root comes from debootstrap and is kept in build/machines, since making it takes minutes; a test works on a copy.

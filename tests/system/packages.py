@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian package as a host gets it: built from this tree, and the same with another version."""
 
 from __future__ import annotations

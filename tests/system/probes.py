@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send continuous probes to a machine: which get through, and when, seen at a place that no firewall flush affects.
 
 A thread sends numbered TCP SYNs from denied and allowed sources. A raw socket in the machine's network namespace,

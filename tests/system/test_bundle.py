@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The offline bundle and the package in the root of an image: without a network, and without a systemd that runs."""
 
 from __future__ import annotations

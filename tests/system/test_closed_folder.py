@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """geodrop works when only root can enter its folder, such as a checkout in /root.
 
 The compile child is user nobody when it works, so it could not read a module then: all modules are imported before.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian package on a host without a network, from its installation to its purge. Clients send all the while."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop demo` as an operator runs it: what it shows is true, and however it ends nothing is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Root may run geodrop in a folder that another user can write to: nothing there is ever imported."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first hour of a new user: the commands of README.md, on a machine with only the packages of Debian."""
 
 from __future__ import annotations

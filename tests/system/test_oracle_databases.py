@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop explain --json -` against the oracle: every field that the contract names, on real databases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A privileged process never contains a reader of databases or policies, not even one imported temporarily.
 
 tests/test_architecture.py checks what a verb's module imports; this test runs the verbs to their end and checks then.

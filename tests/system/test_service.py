@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The units on real systemd: start, reload, restart, death and stop, with every packet judged right meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the units may do, who may ask the daemon for what, and what root may do by hand beside it."""
 
 from __future__ import annotations

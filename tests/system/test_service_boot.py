@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a boot finds: no ruleset yet, a schedule, a pause, or a reload interrupted by a power cut."""
 
 from __future__ import annotations

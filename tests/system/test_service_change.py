@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What keeps a change from going wrong, and proves it later, on real systemd with packets.
 
 Tests in the policy, guards of lists, ramps, a simulation, what was in force at a time, and the audit. Plans, windows

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults around the daemon on real systemd: disk, files and inputs fail, but enforcement and break glass work.
 
 The state directory is a file system of its own, which outlives a reboot.

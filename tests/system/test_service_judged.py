@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `status` says on real systemd is what packets meet.
 
 Links, policies and other programs that keep packets from being judged show in its first word, its exit code, its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of docs/runbook.md, "What a change meets": each cell on real systemd, with packets.
 
 The table is read from the page, and its words are what is checked: a row, a column or a cell that no function here is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other programs that change firewalls on the same host: what they undo is repaired, and their own rules stay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed rulesets on a host of each release: its own ssh-keygen, inside the sandbox of the unit, under packets."""
 
 from __future__ import annotations

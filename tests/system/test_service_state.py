@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stays on a host as time goes by, on real systemd: rulesets, the history and the states of network namespaces are
 bounded, and what is needed is never among what goes.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The surroundings of a real host: a wrong clock at the boot, saved rules, a folder of textfiles, a kernel that lacks a
 part, network namespaces that are gone, and bugs of our own.
 """

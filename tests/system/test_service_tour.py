@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walks of README.md on real systemd, command by command: a change, and a customer who cannot connect.
 
 And the change that goes wrong: an operator who insists, and is locked out of the SSH session for a while.

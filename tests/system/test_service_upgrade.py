@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An upgrade and a removal: what deploy/install.sh and deploy/uninstall.sh do to a host in service."""
 
 from __future__ import annotations

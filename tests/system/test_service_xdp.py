@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon with the drop-in for xdp: its user attaches, pins and goes on; root by hand may too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wheel holds all that geodrop needs at run time: the tested source tree is what gets installed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing that a unit test leaves is kept or told where a daemon of this machine, or its journal, would have it."""
 
 from __future__ import annotations

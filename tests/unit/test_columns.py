@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of a table stand below their headings, and no cell is cut off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Say for a person whether the history is whole, and for how long each line of the policy was in force."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Change what is in force: by the daemon if one runs, else in this process; then say what came of it."""
 
 from __future__ import annotations

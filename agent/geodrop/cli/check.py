@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop check`: validate a policy, or agent.yaml with everything that it names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop compile`: build a ruleset file from a policy and databases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop confirm`: keep what was loaded with --confirm-within, before the kernel goes back by itself."""
 
 from __future__ import annotations

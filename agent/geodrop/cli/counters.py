@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop counters`: what was dropped, by service, family and region."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop demo`: a complete run in throw-away network namespaces, with a bundled database."""
 
 from __future__ import annotations

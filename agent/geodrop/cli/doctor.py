@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop doctor`: what this host can do, and what is missing."""
 
 from __future__ import annotations

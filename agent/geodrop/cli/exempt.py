@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop exempt`: let one source pass for a limited time; list who is exempt; end an exemption."""
 
 from __future__ import annotations

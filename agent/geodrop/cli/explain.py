@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop explain`: why an address is accepted or dropped.
 
 The arguments choose the source of the answer: a policy and databases (in the compile child), a ruleset file, or, with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop export`: write a ruleset for stock tools, from its file alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop fleet`: the status of many hosts in one table, the odd ones first."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read agent.yaml for verbs that must work even if it is damaged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop history`: what was in force when, by whom, and what failed; whether that is whole, and what it proves."""
 
 from __future__ import annotations

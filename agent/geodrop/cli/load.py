@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop load`: make the kernel match a ruleset file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `geodrop` command: import the module of the verb and no other, and turn failures into exit codes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse numbers, durations and reasons on the command line. argparse turns their errors into usage errors."""
 
 from __future__ import annotations

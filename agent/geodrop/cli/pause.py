@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop pause`: drop nothing for a while, and go on counting what would have been dropped."""
 
 from __future__ import annotations

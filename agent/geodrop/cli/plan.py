@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop plan`: what a reload would change, before it changes; or what loading a ruleset file would."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop regions`: the territories and groups that a policy can name, with their codes and sizes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop reload`: the daemon reads policy and databases again and loads the result; `systemctl reload` runs this."""
 
 from __future__ import annotations

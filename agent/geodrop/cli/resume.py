@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop resume`: end a pause."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop rollback`: go back to a policy that was in force before."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop simulate`: what a policy would drop, or would have dropped, of the requests in a log."""
 
 from __future__ import annotations

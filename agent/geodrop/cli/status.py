@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop status`: what is in force, and whether it is healthy."""
 
 from __future__ import annotations

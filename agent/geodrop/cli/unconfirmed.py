@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Say for a person that a load waits to be confirmed, from the object `confirm` that --json shows. Pure."""
 
 from __future__ import annotations

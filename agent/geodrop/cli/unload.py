@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop unload`: remove everything of ours from the kernel."""
 
 from __future__ import annotations

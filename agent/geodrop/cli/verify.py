@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop verify`: compare the kernel with the ruleset it should hold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the bytes of a ruleset from a checked policy and open databases. The same inputs give the same bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a policy names and no loaded database has, so that it would never match, and the operator would not notice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find what a ruleset changes against another one: see ruleset.difference for what a move is.
 
 *Prefixes* are the fewest CIDR prefixes that make up exactly the addresses that a service newly drops, or no longer

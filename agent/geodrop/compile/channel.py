@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The channel between the compile child and the process that started it: a SOCK_SEQPACKET socket, both ways.
 
 A message is one JSON object, with descriptors beside it (SCM_RIGHTS). In order:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `geodrop check` says of a policy that is good."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compile child: it drops every privilege before it reads a byte, waits, does one task and ends.
 
 `sandbox` starts it as `python -m geodrop.compile.child FD`, where FD is its end of the channel; systemd starts it with

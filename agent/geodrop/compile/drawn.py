@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draw the lists of a policy from databases: which addresses are in which lists, and why.
 
 A *mark* is a class of addresses that the lists cannot tell apart. Zones need only the lists of a mark. The reasons are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the tests of a policy (`expect`) on what was compiled: on the intervals and rows that the ruleset will hold.
 
 A test asks the ladder, so whether packets would be dropped, whatever `mode` and `starts` say. It holds if it holds for

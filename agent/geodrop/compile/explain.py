@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`explain` with policy and databases: the ruleset's answer, with region and record from the databases."""
 
 from __future__ import annotations

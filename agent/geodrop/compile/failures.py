@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collect the failures of one task and report them together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warn of a list file, written by another program, that has lost most of its prefixes since the previous ruleset."""
 
 from __future__ import annotations

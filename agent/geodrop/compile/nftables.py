@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contents of a service's nftables maps: what it drops or would drop, and what must be told apart from that.
 
 Here the maps are compact, with three columns for each interval; the engine turns them into netlink messages. A country

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open policy, databases and logs for the compile child, on the side that has the rights to."""
 
 from __future__ import annotations

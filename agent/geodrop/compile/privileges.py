@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compile child gives up before it reads a byte: root, capabilities and unlimited resources."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a policy in the compile child, and the list files that it names, which the process that asked opens."""
 
 from __future__ import annotations

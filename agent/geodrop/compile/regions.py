@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the atlas has, with the size of each entry in the loaded databases: the answer of `geodrop regions`."""
 
 from __future__ import annotations

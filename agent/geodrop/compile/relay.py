@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Relay the caller's streams to a child that only ever sees pipes.
 
 A child that a hostile input has taken over could type into a terminal (TIOCSTI) and print anything on it. So the child

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a database is used for, and of how many addresses it says something: the figures that name it in a ruleset."""
 
 from __future__ import annotations

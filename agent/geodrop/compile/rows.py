@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build rows: what each zone means for each service, by the ladder."""
 
 from __future__ import annotations

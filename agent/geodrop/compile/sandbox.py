@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start the compile child and serve it. This side may be root, so it parses nothing.
 
 The child gets open descriptors, not names: inputs may lie in folders that only root can enter. List files are named in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The system calls that the compile child may still make, as a filter that the kernel keeps for the rest of its life.
 
 By then the child has imported everything and needs little: to read what it was given, to write its result, and memory.

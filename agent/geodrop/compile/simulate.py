@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The task `simulate` of the compile child: logs are read where nothing can be opened or sent."""
 
 from __future__ import annotations

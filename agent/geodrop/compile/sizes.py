@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many addresses a part of the world has: IPv4 in addresses, IPv6 in /48s as ruleset.region_parts counts them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the tables of the XDP program from partitions into zones; bpf/layout.h describes the entries and lines.
 
 An address is a 64-bit key: the upper half of an IPv6 address, or an IPv4 address shifted left by 32. The space of keys

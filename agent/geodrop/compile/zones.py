@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build zones: classes of addresses that no line of the policy can tell apart.
 
 The key of a zone is the never-drop prefix that holds it, the prefix rule that wins for each service, the lists drawn

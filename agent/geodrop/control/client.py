@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ask the daemon of this network namespace, if one runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One message on a control socket: a length and a JSON object.
 
     offset  size

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the arguments of a request: each has a type and a range. A handler gets checked arguments only."""
 
 from __future__ import annotations

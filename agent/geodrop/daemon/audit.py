@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audit the kernel slowly and all the time: does it still hold the ruleset, even if no change was noticed?
 
 Each minute an address of every denied region is looked up in the kernel's own tables, and one of PARTS parts of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload when a file changes that the policy in force was made from: `watch: true` in agent.yaml.
 
 Files are read every few seconds, and compared with what they were when the last reload began. A change counts once a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Share runs: many callers ask, and each gets the result of a run that began after it asked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compact overlays and split counters by region, a while after a change, when no caller waits."""
 
 from __future__ import annotations

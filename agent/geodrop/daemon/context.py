@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tasks of the daemon share: the configuration in force, worker threads, log, metrics, notifier."""
 
 from __future__ import annotations

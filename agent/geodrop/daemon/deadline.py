@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find out that the kernel has gone back from a load that was not confirmed: record it, tidy up, say it in the log.
 
 Packets go back by the kernel's own clock, whether a daemon runs or not. An undo that another process has recorded is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of log entries, as identifiers that never change: filters of the journal rely on them.
 
 Texts may improve with each version. A published identifier is neither changed nor used for something else;

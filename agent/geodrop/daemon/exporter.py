@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serve metrics: over HTTP on loopback or on a Unix socket, or as a file for node_exporter.
 
 Every user of the machine can connect. So there are few connections, each has limited time, and one thread makes all

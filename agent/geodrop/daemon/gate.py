@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hold a reload back if a limit of plan.limits holds it, unless a user has accepted exactly these bytes."""
 
 from __future__ import annotations

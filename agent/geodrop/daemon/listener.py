@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serve a socket that untrusted clients connect to, a few at a time, so that no client blocks the others.
 
 A connection holds a place until it has sent its request. When all places are taken, the connection that has waited

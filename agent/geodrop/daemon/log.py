@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configure structlog: fields to the journal, colours on a terminal, key=value lines elsewhere.
 
 MESSAGE is for people, with control characters escaped; the other fields hold exact values. GEODROP_EVENT names the kind

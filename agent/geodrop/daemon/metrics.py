@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics for Prometheus: state and totals are read at a scrape, events are counted as they happen.
 
 Names follow Prometheus' own advice (units in the name, `_total` for what only grows, times as seconds since the epoch).

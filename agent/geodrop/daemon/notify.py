@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages to systemd: sd_notify(3), one datagram a message. Without systemd nothing is sent.
 
 A message is a list of assignments, a line each: texts from outside must not add assignments of their own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plan in the daemon: compile what a reload would load, and compare it with what is in force. Nothing is changed."""
 
 from __future__ import annotations

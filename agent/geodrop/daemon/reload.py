@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload: read agent.yaml, compile, load, report the result. A failed reload changes nothing and is remembered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the daemon: take over what is in force, bring it up to date, answer, stop without touching the kernel."""
 
 from __future__ import annotations

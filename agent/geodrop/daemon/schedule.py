@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record in the history when services start and pauses end. The kernel's clock makes that happen, with or without us.
 
 The recorded moment is the one written in the policy or the pause, whenever it is noticed. The machine's clock is read

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the data of metrics for scrapes, at most once a second, however many clients ask."""
 
 from __future__ import annotations

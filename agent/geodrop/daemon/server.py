@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serve the control sockets: who may connect, how long a request may take, and how many requests run at once.
 
 `control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for users who

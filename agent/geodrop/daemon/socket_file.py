@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bind Unix sockets to a path: replace the socket of a dead daemon, and give it to one group only.
 
 Root may do this in a folder of the daemon's user. So mode and group are never set by name, because the name may lead to

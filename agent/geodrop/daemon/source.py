@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make a ruleset, in memory that no process can change any more, from `source` in agent.yaml."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon's tasks. A bug in one is recorded and shown; it ends neither the task nor the daemon."""
 
 from __future__ import annotations

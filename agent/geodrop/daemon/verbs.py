@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answer the verbs of the control sockets: who may use each, and what it does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thread that runs jobs in order, so that the event loop never blocks and no two jobs run at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write what could not be written when it happened, because the disk was full, read-only or failing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled database: a dated DB-IP Lite Country snapshot (CC BY 4.0, see ATTRIBUTION.md), for demos and tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both engines as one, for callers that read the kernel: what is in force, whether it is right, what was counted."""
 
 from __future__ import annotations

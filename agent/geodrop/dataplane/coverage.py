@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check that packets are judged on every interface that the operator meant: rules and links against what exists.
 
 A rule for a name that no interface has judges nothing. Neither does a rule for a port of a bridge: nftables sees its

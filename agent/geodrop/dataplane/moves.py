@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe in one line where packets are judged now and were not before: a change of interfaces, not of the ruleset."""
 
 from __future__ import annotations

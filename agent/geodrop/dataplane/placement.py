@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which engine judges which interface: a plan made from what is selected and what was refused. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load a ruleset into both engines, each on the interfaces that `placement` gives it, in one generation.
 
     stage     both engines fill and check the generation beside the one in force; xdp is attached where it will judge

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's clients: each sends HTTP requests at an interval, from its own address, and reports the outcomes.
 
 The demo runs this module as a process, which holds the clients' namespace. The demo writes one line, a JSON list of

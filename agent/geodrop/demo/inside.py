@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared by the two processes that hold a namespace: prepare it, report that it is ready, end when stdin closes."""
 
 from __future__ import annotations

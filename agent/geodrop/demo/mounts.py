@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bpffs that only the demo sees, for the xdp engine's pins. It vanishes with the demo, even if that is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two temporary network namespaces joined by a veth: an API on one side, clients from several countries on the other.
 
 A namespace lives as long as the one process that was started in it, and that process ends when its standard input

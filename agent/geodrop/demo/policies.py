@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's policies: the example allow list, the list after an edit such as an operator would make, and a mistake."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print the demo: plain text for an 80-column terminal, in colour only if the terminal shows it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's API: an HTTP server on both families. The demo runs it as a process, which holds the API's namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choose addresses of several countries by asking `geodrop explain`: this module holds no geographic data."""
 
 from __future__ import annotations

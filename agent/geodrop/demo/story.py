@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The acts of the demo, in order. All it shows is measured; if a result differs from the policy, the demo fails."""
 
 from __future__ import annotations

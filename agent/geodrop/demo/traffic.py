@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Continuous traffic from all clients, and which requests were answered when."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the real `geodrop` command as an operator would, in the demo's folder and in the API's namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probe the kernel's BPF: maps and programs that are never pinned, and a link in a new network namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The capabilities of the running daemon, which differ from those of the user who runs doctor."""
 
 from __future__ import annotations

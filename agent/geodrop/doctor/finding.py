@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a probe found: a fact, whether it is good, and if not, what does not work and the next step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts that concern no single engine: kernel version, clock, files and folders, and the limits of what doctor sees."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe each selected interface, without attaching anything to it."""
 
 from __future__ import annotations

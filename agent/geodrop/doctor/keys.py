@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the keys that agent.yaml trusts can be read by the daemon's user, and whether one can trust a ruleset now."""
 
 from __future__ import annotations

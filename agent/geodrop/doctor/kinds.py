@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Try every kind of object and expression that a load can put into nf_tables, each alone, in the calling namespace.
 
 A kernel may answer netlink and yet lack some kinds, which are separate modules or options. A load would then be refused

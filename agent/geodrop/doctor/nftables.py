@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probe nf_tables in a new network namespace, and read the tables of this one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keys that a table of a file may have, with their meanings: one description for documentation and for checking.
 
 `shape.fields` takes only this description, so every key that can be read is explained in the reference.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Problems of a file with their places: `file:line:column: error: what is wrong; what to write`."""
 
 from __future__ import annotations

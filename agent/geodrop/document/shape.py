@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check what a node of the tree is: a table with known keys, a list, or a text of a certain form.
 
 Every function reports a mistake and returns None or nothing for it, so that reading continues and all mistakes are

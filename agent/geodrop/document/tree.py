@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read YAML text into a plain tree of texts, lists and tables, each with its place in the file.
 
 Only the unambiguous part of YAML is accepted: every scalar stays the text that was written, so NO is Norway, 1:30 is no

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What both engines share: the protocol they implement, interfaces, control traffic, spot checks."""

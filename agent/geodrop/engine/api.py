@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol that every engine implements. Verbs and the conformance suite use it and know no engine by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rung 2 as numbers: traffic without which a network does not work. It is accepted before any region is judged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources that pass for a limited time although a service denies them. Pure.
 
 Deadlines are nanoseconds of CLOCK_MONOTONIC, which nobody can set. Where exempt networks overlap, an address passes

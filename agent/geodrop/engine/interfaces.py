@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Select the interfaces on which packets are judged: the named ones with their VLANs, or those with a default route."""
 
 from __future__ import annotations

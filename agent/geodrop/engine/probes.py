@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets that show what the kernel would do now: for each service one from a denied and one from an accepted source.
 
 The program or the rules in force judge them; they are never sent. The expected verdict comes from the ruleset alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the kernel's answers for random addresses with the ruleset: a quick check of the data.
 
 Addresses are chosen where mistakes are likely: the first of an interval, and the last before it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The change that this process is making in the kernel, for other threads that read the kernel or cannot wait.
 
 At most one change is made at a time: its thread holds state.lock.exclusive. Other threads may read the kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one host said of itself: `geodrop status --json`, fetched into a file. Reading needs neither kernel nor rights.
 
 A file that another host wrote is foreign input: its size, its numbers of values and every text have bounds, and only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which hosts of a fleet are odd, and why: compared with what most hosts say, and with what each should be. Pure.
 
 What alike means, and what may differ: docs/decisions/0047-fleet-view.md.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder with a file for each host, as playbooks/status.yml writes it: HOST.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read from the records of a database what they say besides the region: the number of a network (ASN), and traits.
 
 Known schemas are MaxMind's ASN, ISP, Enterprise, Anonymous IP, Anonymous Plus and Residential Proxy, which DB-IP

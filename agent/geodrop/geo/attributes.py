@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What databases say of an address besides its region: the number of its network (ASN), and traits such as `vpn`.
 
 The number comes from the first database that has one for the address, and each trait from the first database that has

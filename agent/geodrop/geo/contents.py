@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognise what a database describes, by the fields of its records: countries of addresses, or something else.
 
 In several databases the country is not where an address is used, but where the owner of a network is registered, where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One open database: its identity, and both address families as partitions into regions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metadata of a MaxMind DB file, checked against the file before anything else is read.
 
 Layout: MaxMind DB File Format Specification 2.0. The file is the search tree, 16 zero bytes, the data section, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the search tree of a MaxMind DB file as one array, and walk it level by level, all nodes of a depth at once.
 
 Nothing in the file is trusted: every node must be visited exactly once, which bounds the work by the size of the file

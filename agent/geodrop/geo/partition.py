@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Partitions of an address family into intervals, each with a number: the only data structure of compiling.
 
 A partition covers its whole family without gaps: interval i runs from `starts[i]` to just before `starts[i + 1]`, the

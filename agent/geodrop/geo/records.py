@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read records of a database: their regions here, other attributes in geo.attribute_records.
 
 These two modules are the only ones that know the schemas of vendors.

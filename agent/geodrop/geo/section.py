@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the data section of a MaxMind DB file: typed values, one at a time and only those that are needed.
 
 Values are decoded by maxminddb's pure-Python decoder, which bounds depth, number of values and size of each. This

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The regions of the world for a policy: databases combined and corrected, special and embedding addresses marked.
 
 Beside the regions the map has what else the databases say of addresses, which lists are drawn from.

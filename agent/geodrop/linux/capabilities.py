@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which capabilities this process has, which an engine or the demo needs, and what goes wrong without each.
 
 Numbers: linux/capability.h. CAP_SYS_ADMIN holds CAP_BPF and CAP_PERFMON since those were split from it (Linux 5.8).

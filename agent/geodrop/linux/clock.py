@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two clocks: learn at once when the machine's clock is set, and read the one that nobody can set.
 
 timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: a jump forward or back, a change of CLOCK_TAI's offset, and waking up after

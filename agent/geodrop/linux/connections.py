@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's table of TCP connections, by NETLINK_SOCK_DIAG (sock_diag(7)); any user may read it.
 
 The messages are decoded here and not by pyroute2: it takes some 50 us for each, so half a second for ten thousand.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A descriptor by which the kernel tells of events: inotify(7), timerfd_create(2)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Receive the events of a netlink subsystem's multicast groups that pass a filter, without blocking."""
 
 from __future__ import annotations

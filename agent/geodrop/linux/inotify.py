@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learn from the kernel at once when a name in a folder comes or goes: inotify(7), which works on a bpffs too."""
 
 from __future__ import annotations

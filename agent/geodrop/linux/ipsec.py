@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ask the kernel whether it holds IPsec states.
 
 If it does, nftables sees the packets inside ESP once they are unwrapped, while xdp never sees them. pyroute2 has no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entries for the journal, in its native protocol: one datagram an entry, fields with exact values.
 
 systemd.io/JOURNAL_NATIVE_PROTOCOL: `KEY=value` and a newline, or for values that contain newlines the key, a newline,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The few libbpf calls that the engine needs, through ctypes. Every failure is an OSError with the kernel's errno.
 
 libbpf 1.1 (Debian 12) is enough. Layouts: /usr/include/bpf/bpf.h and linux/bpf.h.

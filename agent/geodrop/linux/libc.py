@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C library, for system calls that Python has no function for.
 
 Loaded once for the process: each CDLL makes types of several kilobytes, which only the garbage collector frees.

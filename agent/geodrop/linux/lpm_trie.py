@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BPF maps that find the longest prefix of a key: BPF_MAP_TYPE_LPM_TRIE (Documentation/bpf/map_lpm_trie.rst).
 
 A key is the length of the prefix in bits, in host byte order, followed by the data, in network byte order.

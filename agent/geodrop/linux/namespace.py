@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network namespaces: enter the one of a process, or run a probe in a new one that is gone afterwards."""
 
 from __future__ import annotations

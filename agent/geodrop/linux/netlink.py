@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Netlink for any subsystem: split messages and attributes, send requests, read dumps and the kernel's error texts.
 
 A message is a struct nlmsghdr and its payload; an attribute is a length and a type, 16 bits each in the byte order of

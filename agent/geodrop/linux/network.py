@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain values for a network namespace: its interfaces, its default routes, and whether IPsec is in use.
 
 Any module may import them cheaply. The code that asks the kernel (linux/rtnl.py) imports pyroute2, so it is imported

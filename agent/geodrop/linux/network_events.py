@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes of interfaces and default routes: each may change which interfaces must be judged."""
 
 from __future__ import annotations

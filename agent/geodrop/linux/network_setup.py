@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Set up a network by rtnetlink, without iproute2: a veth pair between two namespaces, addresses, routes.
 
 Every function acts in the network namespace of the calling thread, and raises UnavailableError if the kernel refuses.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Give files that root makes by hand to the owner of their folder, so that the daemon can use them."""
 
 from __future__ import annotations

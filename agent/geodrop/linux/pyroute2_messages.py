@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pyroute2's rtnetlink messages, without the rest of pyroute2.
 
 Importing any part of pyroute2 runs its __init__, which imports 150 modules: 100 ms of CPU, and 13 to 16 MB, of which a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the routing tables say that this host depends on: its own addresses, its gateways, the networks it reaches.
 
 Routes that a routing daemon has learned are left out: on a router they are the whole internet. The messages are split

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read interfaces and default routes by rtnetlink. pyroute2 encodes and decodes the messages; the socket is our own.
 
 pyroute2's IPRoute is not used: it accepts a dump that changed while it was read (NLM_F_DUMP_INTR), and it runs its own

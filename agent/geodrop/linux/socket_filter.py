@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classic BPF on sockets: the kernel drops messages that a listener does not want, so they take no room in its queue.
 
 Loads from a message are big-endian, while netlink uses the host's byte order: `half` and `word` swap constants to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interfaces that accept IPv4 packets with a source route (RFC 791, 3.1).
 
 The address that such a packet is sent to names the next hop, and may be another address of this host than the one that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look up many addresses in the kernel's maps at a time.
 
 One request for each address costs a system call and a wait for the interpreter's lock, which a thread that loads gives

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find in the kernel the base that an overlay stands on (see `overlay`), and read both back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare what should be in the kernel with what was read back. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nftables engine: fill a generation beside the one in force, switch, read back, delete the old one.
 
 A crash leaves behind at most a generation that no rule leads to: one not yet switched to, or one already replaced. The

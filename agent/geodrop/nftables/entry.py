@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which service judges a packet: the chains of a generation that lead to those of its services. Pure.
 
     g42             later fragments aside; ports, protocols, addresses -> the map of a service that is looked up here;

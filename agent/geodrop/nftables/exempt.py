@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exempt sources in the sets of the table, which rules ask on the way to a drop.
 
 A change removes and adds only the elements that differ, so that the others keep their counters. The maps that decide

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the table should hold, given what is in force: one generation, or two while the newer one is not confirmed."""
 
 from __future__ import annotations

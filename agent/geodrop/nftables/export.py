@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a ruleset as a table in nft text: what the engine would load, enforced by stock nft. Pure.
 
 Rules and maps are those of `render`, so verdicts and counters are the same. The table has another name and is loaded in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flowtables of other programs. Open connections that they forward skip prerouting, and so the nftables engine.
 
 A flowtable takes the packets of its connections at the ingress hook of its interfaces and forwards them, so only chains

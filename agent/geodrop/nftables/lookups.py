@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look up addresses: large maps are cut into parts, and IPv4 addresses inside IPv6 ones have a map. Pure.
 
 A large map is cut because the time to add, read back or free a map grows faster than its size: a dump of the world's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selectors: the first part of a rule, which picks packets by interface, family and time. Pure.
 
 A selector is a tuple of expressions; the rule continues only for packets that match. The additional checks of family

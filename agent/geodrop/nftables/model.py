@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an nftables table consists of: the same types describe the expected table and the one read back. Pure data.
 
 `render` makes a Program from a ruleset, `readback` reads a Snapshot from the kernel, and `diff` compares them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of everything in the table: how they are made, and how they are read. Pure.
 
     g42                     the generation chain: decides which service takes a packet

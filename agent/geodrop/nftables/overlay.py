@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An overlay generation: its maps hold only what differs from a base, whose maps stay and are looked up second. Pure.
 
 Filling a map costs the kernel over 2 us for each interval. So a change of a few regions or prefixes should not wait for

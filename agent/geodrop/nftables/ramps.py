@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of a packet decides whether a ramp drops it yet: the selectors of `share` and `ramp`. Pure.
 
 The kernel hashes the same bytes as `ruleset.ramp.key`. Where an IPv4 address stands inside the IPv6 one, a chain of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the table back from the kernel, in the types it was made from."""
 
 from __future__ import annotations

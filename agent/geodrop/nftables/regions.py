@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count by region what maps first count as `other`. Pure counting: these maps change no verdict and are added later.
 
 The maps of a service join all dropped regions into large intervals, since the packets dropped are the same. So a load

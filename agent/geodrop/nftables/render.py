@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turn a ruleset into everything that one generation puts into the kernel. Pure.
 
     prerouting              interface -> g42

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chains and maps of one service. Pure.
 
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a generation says about itself in the kernel: the comment of its chain.
 
 The table's comment cannot hold it, since the kernel cannot change the comment of an existing table (nf_tables_updtable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lead packets to a generation, in one transaction; open, prolong or end a window with it; and undo all of that.
 
 In a window the base chain asks a set with one element, `g42.window`. When the kernel lets the element expire, packets

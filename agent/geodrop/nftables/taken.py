@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selectors for the packets that a service takes, by local address, protocol and port. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write rules and map elements as text that stock nft reads, from version 1.0.6 on. Pure.
 
 Nothing is written unchecked: nft takes an unknown word for a host name and asks DNS, and a quote or a line break would

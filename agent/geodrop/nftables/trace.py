@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow a packet through the loaded table: from the hook and the interface it arrives on to a verdict.
 
 Every rule on the way, and every map element, is read back from the kernel. No packet is sent.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transactions that fill and delete; and the error for a kernel that differs afterwards."""
 
 from __future__ import annotations

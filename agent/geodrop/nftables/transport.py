@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selectors for what rules read of transport headers: protocols, ports, types, flags. Pure.
 
 The kernel finds where a packet's transport header begins, and counts an authentication header (AH) as one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look up an address in the loaded table: walk its chains as the kernel would, and let the kernel do the lookups.
 
 The walk knows only a packet's source address, and that the packet is no fragment. A rule that reads anything else, such

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which rulesets may come in force on a host that demands signatures: `keys` in agent.yaml.
 
 Bytes enter by a load or a reload. Then their signature is checked, and their compile time, and the digest is accepted

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Restore the last good ruleset before the network is up, without policy, database or interfaces.
 
 Boot uses nftables alone, because its rules can wait for interfaces to come. The rules name the interfaces of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What another program has brought back: tables of ours that a later change had replaced or removed.
 
 `systemctl reload nftables` loads a file that may hold `nft list ruleset` of an earlier day, with our table in it. Its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a change of what is in force, in an order that makes a crash at any point harmless.
 
 For a new ruleset, the ruleset is kept and its generation number spent before the kernel is touched; then the intent and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replace an overlay by a whole generation of the same ruleset, so that each packet costs one lookup again.
 
 The overlay made the change quick (see nftables.overlay). Verdicts are the same before and after compaction.

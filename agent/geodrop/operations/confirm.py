@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep what a load has put in force on trial: without it the kernel goes back at the deadline.
 
 It is the usual switch, to the generation that is in force, and takes the window away with it. If the kernel goes back

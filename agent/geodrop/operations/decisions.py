@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was decided about what is in force, by this process and so far: a reload that was asked for before gives way.
 
 An unload, a rollback, a confirmation and an undo decide, also if nothing had to be done for them. A load, a repair, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Let a source pass for a limited time: one client through the policy, now, on this host only.
 
 The kernel is changed first, like for a pause, so that this works on a full or read-only disk. What a crash leaves in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the exempt sources of the kernel as the state directory names them: at a load, at a boot, after a repair."""
 
 from __future__ import annotations

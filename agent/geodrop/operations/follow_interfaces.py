@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow interfaces that come and go: judge packets there, or no longer, by the generation in force.
 
 No map is filled: rules of the base chain change in one transaction, links are attached and detached. This is cheap

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ruleset in force, read back from the kernel, for what compares another one with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load and unload rulesets, and find the ruleset that is loaded."""
 
 from __future__ import annotations

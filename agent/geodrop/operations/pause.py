@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Break glass: stop dropping and go on counting, until a user resumes or the time is up.
 
 A pause is the ruleset in force with the start of every service put off (Ruleset.paused). The kernel's clock ends it, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count by region what nftables drops as `other`; runs after each change, once its verdicts are in force.
 
 This changes no verdict and makes no generation, so the history does not record it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the kernel with the intended state and repair it after another program has changed it.
 
 An inspection reads the table once, as the kernel dumps it; while the dump equals the last one, it does nothing more.

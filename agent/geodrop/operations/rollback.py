@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Go back to a policy that was in force before, from its kept copy.
 
 Steps are counted in policies and not in generations: a load that changed nothing, a pause and a repair are no steps. A

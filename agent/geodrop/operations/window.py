@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a load that waits to be confirmed: from the intent, or from the kernel if the intent lacks it.
 
 A process may end between the switch and the write of the intent; the kernel then goes back all the same.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which open connections a change would cut: dropped by the new ruleset, and not by the one in force."""
 
 from __future__ import annotations

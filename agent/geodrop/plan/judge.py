@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict of one ruleset for single addresses and TCP packets, looked up once each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds a change back: the limits of the policy that is to come in force, and a few that every change has.
 
 A change is judged against the ruleset in force. Where nothing is in force nothing is held, since then every packet

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the operator is logged in from: the SSH connection that a command was typed in.
 
 sshd names it in SSH_CONNECTION. sudo and systemd take the variable away, so the processes above this one are asked

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the host itself depends on, and whether a change newly drops packets from there.
 
 These are its own addresses, its gateways, the networks that its routes name, its resolvers, and the operator's SSH

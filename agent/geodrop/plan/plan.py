@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan: what a change from the ruleset in force to another one would do, as the object of `plan --json`.
 
 A connection counts as cut if the new ruleset drops its packets now, by mode, `starts` and pause of this moment, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text of `geodrop plan`, from the object of `plan --json`. Every line begins with a word; the text is a column."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The atlas: what a policy can name without writing it out, territories and groups that people mean.
 
 `territory:crimea` and `atlas:eu` have words of their own in a policy, so no `group:` of a policy can have their names.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check a policy as a whole: unknown names, cycles, contradictions, services that take the same packets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warn of codes that say less than they seem to: a country without its territories, a name that reads as a code."""
 
 from __future__ import annotations

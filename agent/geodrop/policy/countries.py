@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regions: ISO 3166-1 countries with their continents, and the codes that count as unknown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse lists drawn from databases: `asn` and `traits` of a list."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse `expect`, the tests in a policy: addresses that must be accepted, dropped, or in a certain region.
 
 Only their form is checked here. Whether they hold is decided on the compiled ruleset (`compile/expect.py`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resolve groups and names of the atlas: which lines of `allow` or `deny` lead to which members."""
 
 from __future__ import annotations

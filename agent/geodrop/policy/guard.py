@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guards of lists: limits that a list must keep, so that a broken download or a wrong file is refused, not enforced."""
 
 from __future__ import annotations

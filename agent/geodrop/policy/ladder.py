@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turn a service's lines into lookup tables, one for each rung, with groups resolved and ties decided.
 
 This is the only code that implements "deny beats allow". `compile` asks it once for each zone and service.

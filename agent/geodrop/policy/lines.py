@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse a line of `allow`, `deny` or a group; the error for a bad line says what to write instead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read list files: a prefix, range (a-b) or address a line, `#` comments, blank lines. They may be large."""
 
 from __future__ import annotations

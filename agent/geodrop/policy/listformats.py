@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognise list files in the formats of other programs, and give the command that converts them.
 
 Commands use only tools that every host has (sed, awk, grep, cut, tr, iconv), with FILE and NEW for the names.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policy as frozen data: what the operator wrote, typed and checked, with groups not yet resolved.
 
 This module has only plain values. `document` reads YAML, `parse` and `check` find mistakes, and `ladder` turns a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The places in the file that the model does not record, for messages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find packets that two services both take, by addresses, protocols and ports."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse a policy file from bytes to the checked model. The only entry point is `load_policy`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse the `services` section of a policy, and what it shares with `never_drop`: ports and prefixes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sets of addresses of one family as spans: inclusive ranges of numbers, sorted, disjoint and never adjacent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of special-purpose addresses and of IPv6 ranges that embed IPv4 addresses, with lookups in them.
 
 Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), both as of 2025-10-09, column

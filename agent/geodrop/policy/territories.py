@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Territories by name: parts of the world that do not have the code of the country that they are counted to.
 
 There are two kinds. Dependent territories have country codes of their own: a line `US` does not hold Puerto Rico, since

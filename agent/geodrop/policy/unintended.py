@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warn of parts of a valid policy that are probably not intended, and say what to write instead."""
 
 from __future__ import annotations

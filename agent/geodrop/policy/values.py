@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse the text of single values. The functions are pure and raise UnreadableError.
 
 The error's message completes a sentence: what is wrong with the text, and what to write.

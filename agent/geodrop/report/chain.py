@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the history is as it was written: the object of `history --verify --json`."""
 
 from __future__ import annotations

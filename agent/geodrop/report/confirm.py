@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to say of a load that waits to be confirmed, and of one that was undone: the objects of each --json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For how long each line of the policy was in force, and why not: the objects of `history --coverage --json`."""
 
 from __future__ import annotations

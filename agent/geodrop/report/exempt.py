@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is exempt: the objects of `exempt --json`, with what has passed because of each exemption."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explain why addresses are accepted or dropped by the loaded ruleset, and what the kernel's own tables say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a host adds to a few answers of `explain`: since when a verdict stands, and how many packets it has dropped."""
 
 from __future__ import annotations

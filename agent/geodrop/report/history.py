@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force when, who asked for it, and what failed: the objects of `history --json`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force at a time, with its ruleset, as history and kept rulesets tell."""
 
 from __future__ import annotations

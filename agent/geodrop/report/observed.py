@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The self-check of `status`: what the kernel would do with a packet now, and how many packets it has judged."""
 
 from __future__ import annotations

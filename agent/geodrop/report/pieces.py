@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long reads cut into pieces, so that urgent work waits for one piece and not for the whole read.
 
 Such a read is a generator that yields after each piece and returns the result.

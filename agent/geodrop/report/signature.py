@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who signed what is in force, as this host wrote it down when it accepted the ruleset: for `status --json`."""
 
 from __future__ import annotations

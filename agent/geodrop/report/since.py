@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Since when a verdict has stood: walk back through what was in force, while the verdict of an address stays the same.
 
 A verdict also changes within a generation: where a service starts, a ramp grows or a pause ends.

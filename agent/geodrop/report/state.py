@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one place that decides whether geodrop enforces: from facts to the first word of `status`. Pure.
 
 Exit code, JSON, metrics and alerts all follow from it (docs/decisions/0024-what-enforcing-means.md).

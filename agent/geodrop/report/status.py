@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is in force and whether it is healthy: facts from the kernel and the state directory, and their state."""
 
 from __future__ import annotations

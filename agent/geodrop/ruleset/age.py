@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The age of the databases that a ruleset was compiled from."""
 
 from __future__ import annotations

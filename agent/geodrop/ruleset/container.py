@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""The ruleset file: a header, a JSON part and binary sections, all covered by one digest.
 
     offset  size

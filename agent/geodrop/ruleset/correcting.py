@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the correction of the policy that gives an address its country, and those about a region."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the tests of the policy (`expect`) that are about an address or a prefix, or about a part of it."""
 
 from __future__ import annotations

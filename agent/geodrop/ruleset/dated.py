@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ruleset that says when it was compiled, so that an older one cannot pass for a newer one once both are signed.
 
 A compile gives the same bytes at any time. Only a ruleset that is about to be signed gets a date, and with it another

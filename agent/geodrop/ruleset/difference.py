@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one ruleset changes against another, as plain values: `compile.change` finds it, `plan` and `reload` tell it.
 
 A *move* is a region, a list or a prefix of the policy whose addresses change their verdict, with how many they are. It

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a ruleset drops, in a few words: for each service the lines under which it drops, its mode and its dates.
 
 The audit keeps this for years, and needs neither the ruleset nor its database to say what was dropped.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explain why an address is accepted or dropped, from a ruleset alone: no database, no kernel, no numpy."""
 
 from __future__ import annotations

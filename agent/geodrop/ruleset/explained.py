@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text output of `explain`, from the objects of `explain --json`: verdict, deciding line, and what to change.
 
 Every line begins with one word, the verdict or the topic; the text follows from column 8 on.

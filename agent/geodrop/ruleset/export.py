@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export a ruleset for other tools: as prefixes or as one JSON object, in pieces, so that memory use stays small."""
 
 from __future__ import annotations

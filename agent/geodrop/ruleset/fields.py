@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Descriptions of JSON values that decode them and check every bound on the way.
 
     INPUT = record(Input, kind=choice("policy", "list"), name=text(255), build_epoch=optional(whole(0, LAST)))

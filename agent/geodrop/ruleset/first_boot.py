@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ruleset of a first boot with `first_boot: closed`: no policy is known yet, so no new connection is let in.
 
 It drops what opens a connection from a public address: TCP openings (SYN without ACK), except to port 22, and UDP to

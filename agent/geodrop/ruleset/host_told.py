@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text output of `explain` for what a host adds: what was in force then, since when, how many packets."""
 
 from __future__ import annotations

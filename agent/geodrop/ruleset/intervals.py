@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intervals of addresses, as rulesets and maps write them.
 
 An interval is its first address and its exclusive end. Written to a file or map, both are big-endian and as wide as the

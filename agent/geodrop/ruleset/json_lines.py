@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of `explain --json` for many addresses: most answers of a zone differ only in the address.
 
 What is not that simple is left to the code that answers anything else: `of` returns nothing for it.

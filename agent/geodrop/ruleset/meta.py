@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The JSON part of a ruleset as typed records: services, zones, rows and what they refer to."""
 
 from __future__ import annotations

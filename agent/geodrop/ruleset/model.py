@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ruleset as its readers see it: services, zones and rows (ruleset.meta), and the intervals that lead to them.
 
 `compile` builds the parts and packs them; `load`, `explain`, `export` and the engines read them back here. No numpy:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the numbers of a section with a limit or with each other: thousands at once, without an object for each."""
 
 from __future__ import annotations

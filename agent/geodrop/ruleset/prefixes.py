@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a service denies, as intervals and as prefixes, from a ruleset alone. IPv4 embedded in IPv6 is expanded.
 
 The source are zones and rows, not the maps of an engine: the result of the ladder, whatever `mode` and `starts` say.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `explain` can be asked about: an address, an address with a client's port, or a prefix, as logs have them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ramps: of the sources that a service would drop, only a share is dropped, the same sources on every host. Pure.
 
 A source falls into one of 10,000 buckets, by a hash of its /24 (IPv4) or /56 (IPv6) and the name of the service. It is

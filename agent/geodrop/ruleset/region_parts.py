@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many addresses of each region a ruleset judges in which way: the parts of the answer about a region.
 
 IPv4 is counted in addresses and IPv6 in /48s, as in ruleset.difference: IPv4 inside IPv6 once, as IPv4; of IPv6 the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `explain` can be asked about besides addresses: a region, a group of the policy, or `unknown`."""
 
 from __future__ import annotations

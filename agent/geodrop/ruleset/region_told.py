@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text output of `explain` for a region: how much of it is dropped and accepted, by which lines of the policy."""
 
 from __future__ import annotations

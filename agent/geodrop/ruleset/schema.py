@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounds of a ruleset file: of every number, text and list of its JSON part, and of every section.
 
 The author of a ruleset file decides which packets are dropped, and must not be able to do more than that. A number out

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a file once, into sealed memory that no process can change.
 
 A file can be written while it is read: `cp` and `rsync --inplace` write into the existing file. Then the content that

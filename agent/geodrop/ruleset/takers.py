@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which services take a packet: by protocol, destination port and local address, as the engines decide it."""
 
 from __future__ import annotations

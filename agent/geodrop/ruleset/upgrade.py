@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bring the JSON part of a ruleset file from the format before to the one of this release. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words about one answer of `explain`: which line of the policy decides, and why a packet passes nevertheless."""
 
 from __future__ import annotations

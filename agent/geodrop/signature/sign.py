@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sign a ruleset: with a key in a file, a key of ssh-agent, or a key in hardware, whatever ssh-keygen can use."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which lines of an allowed_signers file can trust a signature of a ruleset now, by "ALLOWED SIGNERS" of ssh-keygen(1).
 
 ssh-keygen alone decides on a signature. This is read to warn before there is a ruleset to be refused, and to ask

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run ssh-keygen, which makes and checks signatures: ssh-keygen(1), "-Y sign" and "-Y verify".
 
 When it checks a signature it reads what an attacker may have written. So it runs without a capability, as nobody in a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keys that a host trusts to sign rulesets, as the files of `keys` and `revoked_keys` in agent.yaml name them.
 
 The user who can write these files decides what is accepted. So root has to own them and each folder on the way, and no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the signature of a ruleset: by a key that is trusted, neither expired nor revoked, and for rulesets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a log of any size in blocks of whole lines; a gzip stream is unpacked, whatever its name."""
 
 from __future__ import annotations

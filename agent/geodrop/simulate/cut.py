@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find source address and hour in thousands of lines at once, as columns of arrays.
 
 It reads what almost all lines of logs are: an address, perhaps with the name of a virtual host in front, and the time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count distinct numbers in little memory: a sorted array, into which new ones are merged from time to time."""
 
 from __future__ import annotations

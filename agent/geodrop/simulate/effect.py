@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Totals of the sources that a change of verdicts is about: requests and clients, by region, network and hour.
 
 Requests are exact. Clients are exact as long as their tables have room; beyond that each number is the least.

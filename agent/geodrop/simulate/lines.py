@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the source address and the hour in one line of a log, whatever its form. `cut` reads the common ones.
 
 Forms: nginx and Apache (common and combined, also with the name of the virtual host in front), JSON objects, and lists

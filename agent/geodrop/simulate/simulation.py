@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Go through logs, and add up what a ruleset would do to their sources, alone or against another ruleset."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a ruleset's ladder says of sources, thousands at once: which are dropped, and their region or list."""
 
 from __future__ import annotations

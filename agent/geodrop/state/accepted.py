@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which rulesets this host has accepted since it demands signatures: accepted.json, by digest.
 
 A signature is checked once, when the bytes enter. From then on the digest counts: a boot, a rollback or a repair must

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tell the journal of each record: its number, and the hash of its line, which proves all records before it.
 
 A daemon writes it into its own log (`listen`). A command, and a boot, send it to the journal of the machine. Outside of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The name behind root: sudo hands on who became root, and the history tells it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chain of the history: each line names the SHA-256 of the line before it, so nothing can be changed in between.
 
 A hash is taken of the bytes of a line as they are in the file, without the line break. The first record of a host has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One record of the audit: who asked for a change, what it changed, and how it ended; as an object and as a line.
 
 A line is a JSON object. `number` and `previous` link it to the line before it (state.chain). Values that are empty are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is exempt: exemptions.json, a list with the reason and the end of each exemption.
 
 The kernel measures an exemption's time by CLOCK_MONOTONIC, which nobody can set and which starts from zero at each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write files that survive a power cut: replaced as a whole, or extended by a whole line.
 
 New content is written to a file beside the old one and synced before it takes the name; then the folder is synced,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force when, who asked for it, and what failed: history.jsonl, a JSON object a line, oldest first.
 
 A line is appended and synced after each change and each failed attempt, so a line only reports what has happened. Each

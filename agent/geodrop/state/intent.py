@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was last asked for: an Intent, its form in intent.json, and how it follows from a history. Pure."""
 
 from __future__ import annotations

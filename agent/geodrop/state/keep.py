@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which rulesets that are not in force are kept: the youngest, within limits of age, number and size."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Remove state directories of network namespaces of an earlier boot: such a namespace never comes back."""
 
 from __future__ import annotations

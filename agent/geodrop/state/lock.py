@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lock that lets one process at a time change a network namespace's dataplane; and how a daemon is found.
 
 A process that can open a file can lock it, so only the lock file's owner and group may open it. A daemon holds the lock

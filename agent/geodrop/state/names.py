@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forms of names and texts in state files; of interfaces and engines also in agent.yaml."""
 
 from __future__ import annotations

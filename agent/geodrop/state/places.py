@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paths of state, sockets and locks: separate for each network namespace, because each has its own dataplane.
 
 In the machine's own namespace (that of PID 1) the usual folders are used; in any other namespace, a folder named by the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which records of the history are forgotten, and which older ones stay because they are still needed.
 
 The oldest records go, up to one of them; so the chain of the others stays whole. Of those up to it stay, unchanged: the

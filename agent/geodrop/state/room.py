@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Disk space reserved in the state directory for the small files that must be written: intent and history."""
 
 from __future__ import annotations

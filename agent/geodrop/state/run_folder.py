@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files in the folder under /run, which belongs to the daemon's user, and which root writes into too.
 
 An attacker with that user's rights must not lead root elsewhere: a link is followed only if it belongs to root or to

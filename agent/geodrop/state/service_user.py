@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The user that the daemon runs as, to test that user's rights: the daemon may lack a right that root has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state directory: every ruleset that was loaded, what happened, and what the operator last asked for.
 
     rulesets/DIGEST.ruleset   copies of loaded rulesets, found by the digest that the kernel carries; a ruleset that

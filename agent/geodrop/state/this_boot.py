@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The identity of a boot, on which all processes of a host have to agree, since deadlines belong to a boot.
 
 The kernel's random boot ID is one, but in a container not every process sees the same: the container has an ID of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force from when to when, and why something was not, from the records of the history. Pure.
 
 What a record does not tell counts as not in force: the time before the first record, what is dropped by a ruleset that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A load that nobody has confirmed yet, and one that was undone: what intent.json says of them. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data that could not be written into the state directory, kept in /run until it can be written.
 
 A full or read-only disk must not stop a pause, an unload, a rollback or a repair: the kernel is changed, and what was

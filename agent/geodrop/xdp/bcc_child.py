@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs under the system's Python, with bcc: compiles the program, loads and pins it, and exits.
 
 The request is JSON on standard input, the answer JSON on standard output. What bcc, clang and the verifier print goes

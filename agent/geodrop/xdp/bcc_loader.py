@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the program on the host with bcc, which exists only as a system package for the system's Python.
 
 So a child process of /usr/bin/python3 compiles, loads and pins (`bcc_child`); it gets the maps as descriptors. bcc

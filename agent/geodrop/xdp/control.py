@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control map: what each packet reads first. Packing, and which generation it puts in force at a moment. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode a ruleset as the bytes of a generation: the policy map, and positions in the tables. Pure, without numpy."""
 
 from __future__ import annotations

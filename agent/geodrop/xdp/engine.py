@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP engine: make the kernel match a ruleset, read it back, and remove it."""
 
 from __future__ import annotations

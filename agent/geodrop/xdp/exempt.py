@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exempt sources in the map that the program asks on the way to a drop.
 
 The map finds the longest prefix that holds an address. Of overlapping networks only those are written that pass longer

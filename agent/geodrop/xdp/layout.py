@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bpf/layout.h as ctypes: what program and user space share, byte for byte. A test compares the two."""
 
 from __future__ import annotations

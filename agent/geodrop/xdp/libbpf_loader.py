@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load the object that `make setup` built, with libbpf: the host needs no compiler and no headers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pinned links: the program on interfaces, native first, then generic. Foreign programs are never touched."""
 
 from __future__ import annotations

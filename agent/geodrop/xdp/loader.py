@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol of loaders, and what they share.
 
 Two loaders load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look up addresses in the kernel: the zone by the program itself, the row in the policy map."""
 
 from __future__ import annotations

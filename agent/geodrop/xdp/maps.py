@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps of the program, made in one place for all loaders."""
 
 from __future__ import annotations

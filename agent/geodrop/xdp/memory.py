@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check whether the machine has the memory that tables in the kernel take."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the engine's objects are pinned: a folder of a bpffs for each network namespace.
 
     links/IFINDEX      one bpf_link for each interface

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A loaded program with its maps: two slots for tables, two for policies, the control word that chooses, counters.
 
 What packets read is never changed. A slot is filled while the control word points elsewhere, and emptied only when a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Report what the system refuses to a reader: a kernel that cannot be read just now is not an empty one."""
 
 from __future__ import annotations

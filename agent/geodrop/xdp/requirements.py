@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check whether the XDP program supports a ruleset and an interface, before the kernel is touched."""
 
 from __future__ import annotations

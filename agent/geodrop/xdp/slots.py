@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find slots for what is to be in force: those that hold it already, or those that no packet reads.
 
 There are two slots of each kind. In a window both may be taken; then nothing else has room, and a new set is loaded.

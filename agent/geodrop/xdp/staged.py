@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A generation that is ready: links are added, packets are switched to it, and then the old one is removed.
 
 Before `switch` nothing changes except for new links, which judge by what was in force before. The caller ends with

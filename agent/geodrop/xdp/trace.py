@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run packets through the attached program as test runs of the kernel: nothing is sent, nothing is counted.
 
 The program is found by the number that the interface reports, whatever our link says. A foreign program is not run: it

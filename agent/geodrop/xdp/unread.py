@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects pinned for xdp that this process cannot read; for example, a daemon may have lost the right to bpf(2).
 
 The links still judge packets, perhaps by an older policy. Removing them takes only write access to the folder, since a

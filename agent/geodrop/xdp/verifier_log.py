@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explain a refused program: show the end of the verifier's log, and say where the whole log is kept."""
 
 from __future__ import annotations

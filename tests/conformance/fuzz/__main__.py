@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make fuzz`: SHAPES random shapes (100,000) under each policy, on each engine, from SEED (a new one if not given).
 
 NUMBER tries one shape of the seed alone; arguments are engines, by their names in the suite.

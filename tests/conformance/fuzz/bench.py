@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fuzzer's bench: one client, and servers that get the same frames, each behind an engine or behind nothing.
 
     client ─to-plain────── eth0 server without geodrop

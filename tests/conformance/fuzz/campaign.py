@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Try shapes against engines: what sockets still read from the denied side, and no longer from the allowed one."""
 
 from __future__ import annotations

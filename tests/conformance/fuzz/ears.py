@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's sockets, and what they read: the stack itself says what arrived.
 
 Raw sockets read every datagram that the stack reassembles and hands to a protocol; UDP sockets read what passes their

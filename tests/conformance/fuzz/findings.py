@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes to try, from a seed or from the list of those judged wrong before, and what is found for one."""
 
 from __future__ import annotations

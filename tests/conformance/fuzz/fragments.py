@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random fragments: in any order, repeated, missing, overlapping, and with wrong fields."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random headers between the IP header and the transport: IPv4 options, extension headers of IPv6, authentication."""
 
 from __future__ import annotations

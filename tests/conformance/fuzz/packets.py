@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode IP packets as bytes: honest ones, and ones whose headers are wrong about themselves."""
 
 from __future__ import annotations

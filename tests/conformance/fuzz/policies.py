@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies under which shapes are tried: all deny the denied side something, none denies the allowed side."""
 
 from tests.conformance.case import CATCH_ALL, DENY_CN, VERSION, service

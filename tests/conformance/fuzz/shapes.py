@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random shapes: the frames of one datagram, from a seed and a number, as either side would send them."""
 
 from __future__ import annotations

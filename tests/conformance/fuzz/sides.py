@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two sides that send every shape: a denied one and an allowed one, with a separate address for each shape.
 
 A shape's number is in its source address, so whatever a socket of the server reads shows which shape it came from, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fragments in every order, one of them twice, with wrong next headers: without the first, none is delivered.
 
 That is why later fragments may pass a service with ports: whatever arrives in whatever order, the stack reassembles

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random shapes on every engine; the stack's own sockets show what came through. `make fuzz` tries more."""
 
 from __future__ import annotations

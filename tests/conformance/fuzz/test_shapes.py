@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of what the fuzzer sends, without sending it: a seed gives the same shapes again, and some of every kind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the oracle's second reader, which reads frames from bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random transports: TCP, UDP, ICMP, SCTP, GRE, ESP, packets in packets; odd lengths, and truncated ones."""
 
 from __future__ import annotations

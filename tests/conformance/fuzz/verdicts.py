@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle's verdict on a delivery, which is the datagram as the stack reassembled it, and on a frame before that."""
 
 from __future__ import annotations

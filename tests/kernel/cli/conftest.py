@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command line inside a namespace, and two small rulesets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`load --confirm-within`, `confirm` and `rollback` without a daemon: what they say, and their exit codes."""
 
 import re

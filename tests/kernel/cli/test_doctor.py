@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop doctor` through the real command line."""
 
 from __future__ import annotations

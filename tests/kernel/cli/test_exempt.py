@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exemptions through the real command line, on each engine and without a daemon, with packets."""
 
 from __future__ import annotations

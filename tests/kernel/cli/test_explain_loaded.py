@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`explain` of what is loaded, without a daemon: the kernel's tables, its counters, and the history."""
 
 from __future__ import annotations

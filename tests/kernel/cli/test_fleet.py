@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop fleet` reads what `geodrop status --json` writes: real statuses of both engines, put side by side."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the records of real changes prove: who, why, from what to what, for how long, and that nothing was altered."""
 
 from __future__ import annotations

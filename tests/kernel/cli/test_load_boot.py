@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`load --boot` in a namespace to which interfaces come only afterwards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pause through the real command line, with packets before, during and after it."""
 
 from __future__ import annotations

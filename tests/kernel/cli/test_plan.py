@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop plan` against a real kernel: what it says would be cut is cut, and nothing else."""
 
 from __future__ import annotations

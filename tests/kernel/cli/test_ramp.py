@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A share through the real command line, on each engine: what is loaded, read back, explained and reported."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from tests.kernel.cli.conftest import Host
 
 LOAD = ("load", "--interface", "lo")

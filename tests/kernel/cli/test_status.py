@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first word of `status`, and its exit code, from the kernel's state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from tests.kernel.cli.conftest import Host
 
 FOREIGN = "table inet mine { set s { type ipv4_addr; elements = { 192.0.2.1 } } chain c { counter; } }"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verbs on xdp, through the real command line, with the test's own bpffs."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host with a policy, a database and an agent.yaml that names them, in a namespace of its own."""
 
 from __future__ import annotations

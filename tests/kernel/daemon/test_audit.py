@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The background audit: an address of every denied region is looked up, and differences are handed on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A quick reload makes an overlay; a while later the daemon compacts it without a request."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What crowds of local users can take from a daemon: their own time, and no repair, change, read or scrape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon beside a load that waits: reload, confirm, and an undo that it finds by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A state directory that a newer geodrop has written, or one of the format before: what is in force goes on."""
 
 from __future__ import annotations

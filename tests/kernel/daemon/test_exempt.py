@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exemptions with a daemon: asked for through its socket, kept against other programs, over a restart and a flush."""
 
 from __future__ import annotations

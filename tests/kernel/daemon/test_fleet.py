@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop fleet` reads what a daemon adds to its status: drops, repairs, a reload that failed."""
 
 from __future__ import annotations

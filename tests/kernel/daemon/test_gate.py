@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reload that a limit holds changes nothing, and says which command accepts exactly its bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Break glass during a reload: what was decided after the reload was asked for stays, in each phase of a reload for a
 person, for the watch or for a start.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Break glass with a dead daemon and an unusable agent.yaml: each verb works and says which settings it used."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of a running daemon: the numbers are those that the kernel counted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan by the daemon is about exactly what a reload would load."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload: one line and an exit code for the caller, and nothing changed after a failure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of the daemon: what it starts from, what stays when it ends, and that there is only one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control sockets among hostile and clumsy clients: a well-behaved client is served at once, whatever they do."""
 
 from __future__ import annotations

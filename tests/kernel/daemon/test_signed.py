@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host that demands signatures, with real kernel, daemon and ssh-keygen: what gets in, and what does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two operators at the same time: each gets a clear answer, and what is in force afterwards is whole."""
 
 from __future__ import annotations

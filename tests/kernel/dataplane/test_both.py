@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both engines on one host: one of them judges each interface, even while it moves; every packet counts once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What doctor reports about BPF is true, and what is missing is named with its cost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Doctor describes interfaces without attaching anything to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What doctor reports about nf_tables is true, and asking changes nothing."""
 
 from __future__ import annotations

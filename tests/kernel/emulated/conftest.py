@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A judged host in an emulated machine, with pins of its own; every test here needs such a machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A router whose flowtable carries open connections past nftables, set up as an operator would."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interfaces without Ethernet headers: xdp could not read their packets, so nftables judges them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stacked interfaces: VLANs, bonds and VRFs. Each packet is judged once, whichever interface is selected."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Default routes in each form the kernel knows: their interfaces are judged without being named."""
 
 from __future__ import annotations

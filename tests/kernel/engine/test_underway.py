@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers see what is in force while a change is made; and verbs that cannot wait do not wait for a load."""
 
 from __future__ import annotations

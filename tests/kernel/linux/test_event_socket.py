@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A group's events are read without blocking, and a loss is told apart from silence."""
 
 from __future__ import annotations

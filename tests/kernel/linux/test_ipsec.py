@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether IPsec is in use, by the kernel's count of states."""
 
 from __future__ import annotations

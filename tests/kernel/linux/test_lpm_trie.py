@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's map of longest prefixes, read and written by its keys."""
 
 from __future__ import annotations

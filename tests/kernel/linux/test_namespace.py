@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A probe in a new namespace leaves no trace, and its failures come back."""
 
 from __future__ import annotations

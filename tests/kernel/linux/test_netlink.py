@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests and dumps on an rtnetlink socket: answers in order, whole, and asked again where some were lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network made without iproute2 looks right to iproute2."""
 
 from __future__ import annotations

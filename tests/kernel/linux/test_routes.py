@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the host depends on is read from its routing tables."""
 
 from __future__ import annotations

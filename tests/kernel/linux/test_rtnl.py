@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interfaces and default routes are read as the kernel has them."""
 
 from __future__ import annotations

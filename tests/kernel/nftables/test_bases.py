@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overlays in the kernel: what they stand on, what of that is checked, and which generation follows them."""
 
 from __future__ import annotations

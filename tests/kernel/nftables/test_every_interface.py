@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The name `*`: every interface except those that are judged only if they are named; future interfaces too."""
 
 from collections.abc import Iterator

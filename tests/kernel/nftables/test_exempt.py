@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exempt sources in the kernel's sets: what is put there, what expires, what another program does to it."""
 
 from __future__ import annotations

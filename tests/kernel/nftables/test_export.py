@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exported text is loaded by stock nft. Its verdicts are tested by the conformance suite."""
 
 from __future__ import annotations

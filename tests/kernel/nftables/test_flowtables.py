@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flowtables as the kernel describes them. Without nf_flow_table the kernel has none, and none are read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What IPsec carries is judged after decryption: nftables sees a packet again once the kernel has removed ESP.
 
 Some kernels are built without ESP and AH. `make test-kernels` runs this test under one of Debian's kernels, which have

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The second map, which counts by region what else counts as `other`; it is added later and decides nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`action: reject`, as a client sees it: real connections between two hosts."""
 
 from __future__ import annotations

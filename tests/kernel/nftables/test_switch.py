@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A window on nftables: packets on both sides of its deadline, with nobody running, and each way to end it."""
 
 from __future__ import annotations

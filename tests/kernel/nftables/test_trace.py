@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trace packets through the rules read back from the kernel: whatever lets them pass shows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`load --boot` in the boot in which a load waits to be confirmed: with the rights of geodrop-boot.service."""
 
 from __future__ import annotations

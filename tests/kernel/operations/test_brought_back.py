@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A saved table of ours that another program loads again is never taken for what was asked for.
 
 Each test saves `nft list ruleset`, changes what is in force, and loads the saved file as `systemctl reload nftables`

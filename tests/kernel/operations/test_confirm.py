@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads that have to be confirmed, with nobody running: each way to end a window, and what is kept over it."""
 
 from __future__ import annotations

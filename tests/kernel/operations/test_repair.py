@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inspection: no repair without a change, one repair for a change, and a wrong state never counts as right."""
 
 import subprocess

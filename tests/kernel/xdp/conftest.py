@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the XDP engine's tests: the two policies of tests/support/worlds.py, hosts, a bpffs."""
 
 from __future__ import annotations

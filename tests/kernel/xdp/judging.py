@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program with every kind of service in force, and the oracle that says what the program should do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find out by packets which policy judges on an interface."""
 
 from __future__ import annotations

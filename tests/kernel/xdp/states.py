@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Change from one state of the kernel to another: what must hold in each state, and in between."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bcc loader in the kernel: it replaces libbpf's program on live links and back; failures leave nothing."""
 
 from __future__ import annotations

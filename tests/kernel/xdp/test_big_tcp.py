@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TCP segments that offload made larger than 64 KB, with IP length 0: the generic hook reads them like others."""
 
 from __future__ import annotations

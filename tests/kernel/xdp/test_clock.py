@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts and pauses on xdp follow the present clock: a policy loaded while the clock was wrong judges correctly later.
 
 The machine's clock is never set; instead, the code that reads it gets another time.

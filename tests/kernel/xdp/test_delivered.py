@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unusual datagrams that a socket reads without geodrop: with geodrop it reads those of allowed sources only.
 
 This holds on both hooks, and the IP stack is the judge of what is readable.

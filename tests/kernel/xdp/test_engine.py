@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP engine in namespaces: interfaces that come and go, another program, changed bytes, foreign programs."""
 
 from __future__ import annotations

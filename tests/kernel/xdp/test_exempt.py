@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exempt sources in the program's map: packets, expiry with nobody running, other programs, other program sets."""
 
 from __future__ import annotations

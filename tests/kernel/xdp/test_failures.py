@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A load that fails halfway, at any call, changes nothing and leaves nothing behind."""
 
 from __future__ import annotations

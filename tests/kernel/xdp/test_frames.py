@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hundreds of thousands of crafted and random frames in test runs: the program's verdict equals the oracle's."""
 
 from __future__ import annotations

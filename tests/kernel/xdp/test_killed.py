@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A loader killed by SIGKILL before any call that changes something leaves the whole old or the whole new policy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Address spaces larger than the world: judged correctly up to the program's limits, refused beyond them."""
 
 from __future__ import annotations

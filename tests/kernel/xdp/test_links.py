@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attaching: kinds of interfaces, what they accept, and programs that are attached already."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps of a program: their sizes, and that they are pinned under the names that the program uses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headers that are hard to reach, or out of the program's reach: later buffers, long chains, far offsets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """As an unprivileged user with chosen capabilities: what works, and what errors say about missing ones."""
 
 from __future__ import annotations

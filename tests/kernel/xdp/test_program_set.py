@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishing: one store switches to both numbers of a window, since what packets go by is never changed."""
 
 from __future__ import annotations

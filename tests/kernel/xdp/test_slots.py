@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A window on xdp: both slots are taken; packets go back at the deadline with nobody running; each way to end it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is staged can be left alone, undone or finished; a whole generation judges every packet in between."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program of another layout than this code's is refused: it would misread what user space fills in."""
 
 from __future__ import annotations

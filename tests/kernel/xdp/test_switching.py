@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thousand switches under a million packets a second: one of two whole policies judges every packet."""
 
 from __future__ import annotations

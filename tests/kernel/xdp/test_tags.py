@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VLAN and priority tags: eight are walked; a frame with more is dropped, whatever its source, and counted."""
 
 from __future__ import annotations

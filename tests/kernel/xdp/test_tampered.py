@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What root may do to maps and pins, since nothing protects them: audits find it, and a repair makes it right."""
 
 from __future__ import annotations

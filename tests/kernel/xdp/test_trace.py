@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets run through the attached program: nothing is counted, and a foreign program shows."""
 
 from __future__ import annotations

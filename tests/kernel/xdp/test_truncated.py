@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets of every shape, cut after every byte: judged by the bytes that are left and nothing behind them."""
 
 from __future__ import annotations

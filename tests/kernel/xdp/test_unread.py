@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way back from xdp: a process without bpf(2) reports what is pinned, and releases it once nftables judges."""
 
 from __future__ import annotations

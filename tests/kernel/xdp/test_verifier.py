@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far the program is from the verifier's limit, with either loader."""
 
 from __future__ import annotations

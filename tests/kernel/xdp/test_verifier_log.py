@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A kernel that refuses: the verifier, and missing facilities. What was in force stays in force."""
 
 from __future__ import annotations

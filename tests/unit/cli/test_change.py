@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A change by the daemon or without one: both say the same to a person."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of verbs that must work with a damaged agent.yaml; tests/kernel/daemon/test_glass.py tests the verbs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`geodrop simulate` as an operator runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines for a person about a load that waits."""
 
 from __future__ import annotations

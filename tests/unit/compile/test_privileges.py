@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The child's privileges after it has dropped them, as /proc shows them from outside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The seccomp filter: in the kernel for this architecture, and simulated for both architectures."""
 
 import errno

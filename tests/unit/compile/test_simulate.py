@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The task of the child: which service, and what is said where no line can be read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP tables give every address the zone that its partition gives it."""
 
 from __future__ import annotations

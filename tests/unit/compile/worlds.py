@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small world and policies for the tests of compile, without databases or YAML."""
 
 from __future__ import annotations

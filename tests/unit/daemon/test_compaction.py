@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the daemon compacts: not while changes come, and again after a failure; tests/kernel checks the result."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics at each place that agent.yaml can name, and what untrusted clients can occupy there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections, places and descriptors: what untrusted clients can hold, and for how long."""
 
 from __future__ import annotations

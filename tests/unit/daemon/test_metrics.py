@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics for Prometheus, read back by its own parser."""
 
 from __future__ import annotations

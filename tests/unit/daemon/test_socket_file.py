@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unix sockets at a path, in a folder whose owner may do anything with its names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bug in any task of the daemon is recorded and shown; the task and the daemon go on."""
 
 from __future__ import annotations

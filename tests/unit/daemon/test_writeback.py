@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What could not be written is written as soon as that is possible."""
 
 from __future__ import annotations

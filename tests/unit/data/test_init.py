@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled database is whole, or it is refused with a clear error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engines are used; what they do together is tested in the kernel."""
 
 from __future__ import annotations

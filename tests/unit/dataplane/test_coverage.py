@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which interfaces are judged, given what exists and what is in force; tests/kernel tests the same in the kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The line about links that move between engines."""
 
 from __future__ import annotations

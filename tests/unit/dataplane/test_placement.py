@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engine gets which interface."""
 
 from __future__ import annotations

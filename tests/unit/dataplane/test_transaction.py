@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order in which two engines change, and the effect of failures; tests/kernel tests the same in the kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One request is answered, unanswered, or fails with an error."""
 
 from __future__ import annotations

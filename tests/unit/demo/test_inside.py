@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes that hold namespaces end with the demo, also if the demo is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Only the demo sees the demo's bpffs."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo needs from a host, and namespaces that vanish."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's policies are the published example and a real edit of it."""
 
 from __future__ import annotations

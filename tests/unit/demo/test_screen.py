@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo prints fits 80 columns and says what was measured."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's API answers on both families."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients are chosen by the answers of `explain` alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which clients the demo shows, and that the demo fails if a request's outcome differs from the verdict."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which requests count as answered, as wrong, or as neither."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo runs real verbs and passes their failures on unchanged."""
 
 from __future__ import annotations

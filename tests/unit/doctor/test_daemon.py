@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The capabilities that doctor reports are the daemon's, not the caller's."""
 
 from __future__ import annotations

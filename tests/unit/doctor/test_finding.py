@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Findings, and whether an engine can enforce with them."""
 
 from __future__ import annotations

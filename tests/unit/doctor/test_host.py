@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts of the host and of agent.yaml."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every message and expression that a load can send is tried by doctor."""
 
 from __future__ import annotations

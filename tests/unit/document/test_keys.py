@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys with their meanings, as the reference lists them."""
 
 from geodrop.document.keys import Key, paths

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets that show what the kernel would do: their services, and their expected verdicts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses as numbers, as people write them, and as columns of the compiler."""
 
 from __future__ import annotations

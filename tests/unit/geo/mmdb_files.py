@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MaxMind DB files written byte by byte, as no ordinary writer makes them, and ordinary files in other record sizes."""
 
 from __future__ import annotations

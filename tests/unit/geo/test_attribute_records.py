@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records in the schemas of IPinfo's samples (August 2026) and MaxMind's test databases, with other values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records from IPinfo's samples, MaxMind's test files and others, with the database types of these files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capabilities are read from the kernel, and a missing one is named with what it costs."""
 
 from __future__ import annotations

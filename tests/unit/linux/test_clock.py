@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two clocks. No test sets the machine's own clock: the timer's settings are read back from the kernel."""
 
 from __future__ import annotations

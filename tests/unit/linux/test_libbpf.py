@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls of libbpf raise the kernel's own error, and libbpf's output can be collected."""
 
 from __future__ import annotations

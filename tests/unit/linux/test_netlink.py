@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Received data is split without trusting its lengths; the constants equal pyroute2's."""
 
 from __future__ import annotations

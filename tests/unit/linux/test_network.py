@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which routes count as default routes, and the questions that a Network answers."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Importing pyroute2's messages does not import the rest of pyroute2, and does not prevent it."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What two generations and a window should look like; the switch to them is tested in tests/kernel."""
 
 from __future__ import annotations

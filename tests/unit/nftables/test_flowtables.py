@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read from the kernel's messages what a flowtable takes packets from."""
 
 from __future__ import annotations

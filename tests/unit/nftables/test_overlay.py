@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An overlay of the difference between two rulesets, laid over the old maps, gives the new ruleset."""
 
 from __future__ import annotations

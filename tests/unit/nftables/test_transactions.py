@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of a fill and their order; their effect in the kernel is tested in tests/kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fake engine whose kernel is a variable, for tests of the code around engines."""
 
 from __future__ import annotations

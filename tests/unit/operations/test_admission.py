@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may come in force on a host that demands signatures, on each way there: by hand, by a reload, from the state."""
 
 import time

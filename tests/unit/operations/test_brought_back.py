@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An earlier state of ours is told from a change that ended before it was written down."""
 
 from __future__ import annotations

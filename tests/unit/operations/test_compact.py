@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An overlay is compacted once, into a whole generation of the same ruleset."""
 
 from __future__ import annotations

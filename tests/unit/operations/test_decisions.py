@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import threading
 
 from geodrop.operations.decisions import after, decided, number

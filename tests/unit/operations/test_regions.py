@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After a change, what counts as `other` is split by region; a failure of this does not fail the change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a load that waits, from the intent or from the kernel."""
 
 from __future__ import annotations

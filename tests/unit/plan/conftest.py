@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rulesets of a small world, for tests of plans: CN, US and RU have a /8 and an IPv6 /16 each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Policies for these tests: a service that is always valid, and short ways to load a text and get its messages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from geodrop.document.problems import Position
 from geodrop.policy.groups import open_groups
 from geodrop.policy.lines import parse_line

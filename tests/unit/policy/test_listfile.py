@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from ipaddress import ip_address, ip_network, summarize_address_range
 
 import pytest

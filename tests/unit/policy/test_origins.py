@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from geodrop.document.problems import Position
 from geodrop.policy.origins import Origins, Written
 from tests.unit.policy.policies import service

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The object of `history --verify --json`."""
 
 from __future__ import annotations

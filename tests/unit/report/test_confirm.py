@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects `confirm` and `undone`, and the problem that remains."""
 
 from __future__ import annotations

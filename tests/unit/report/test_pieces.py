@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from collections.abc import Iterator
 
 from geodrop.report.pieces import Pieces, step, whole

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The word that `status` begins with, over every combination of facts."""
 
 from __future__ import annotations

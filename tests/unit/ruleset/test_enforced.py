@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a ruleset drops, in a few words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import json
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything in a ruleset file has bounds: each number and text of the JSON part, and each section."""
 
 import copy

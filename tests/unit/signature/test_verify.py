@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each kind of signature that must not count, made by the real ssh-keygen, and what the refusal says."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs come in blocks of whole lines, whatever they hold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thousands of lines at once give what the reader of single lines gives."""
 
 from __future__ import annotations

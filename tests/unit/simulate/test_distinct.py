@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distinct numbers are counted exactly up to a bound, and never more than it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of address and hour are told apart by one number."""
 
 from __future__ import annotations

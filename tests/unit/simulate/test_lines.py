@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One line of a log: the source and the hour, in every form that servers write."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text for people: few lines, exact words, nothing that controls a terminal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Totals over logs are those of counting line by line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdicts of thousands at once are those of `explain`, one by one."""
 
 from __future__ import annotations

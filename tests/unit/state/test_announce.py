@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each record is told of, with the hash that proves all before it."""
 
 from __future__ import annotations

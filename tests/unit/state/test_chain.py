@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chain of records: whatever is changed in the middle is found by itself, and the rest by a hash kept elsewhere."""
 
 from __future__ import annotations

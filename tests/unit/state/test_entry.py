@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A record as an object and as a line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Power cuts and failing disks, at every call.
 
 `Disk` watches the calls of the code under test, and makes every folder that a power cut could leave: content that was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The choice of rulesets that are kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from geodrop.state.names import INTERFACE, LONGEST, MAX_NAMES, storable
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which records are forgotten, and which stay."""
 
 from __future__ import annotations

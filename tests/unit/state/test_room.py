@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Disk space reserved for what must be written, on a file system of fixed size."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All processes of a host agree on the boot, whatever boot ID each of them sees in its /proc."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was in force from when to when, from records alone."""
 
 from __future__ import annotations

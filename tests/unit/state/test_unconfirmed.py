@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept of a load that waits, and what becomes of the intent when it is undone."""
 
 from __future__ import annotations

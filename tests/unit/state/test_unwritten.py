@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data that could not be written, until it can be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The child answers on its original standard output only, and tells bcc from another package of that name."""
 
 from __future__ import annotations

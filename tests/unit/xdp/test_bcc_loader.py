@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors if the child's Python, bcc or headers are missing, and if the child ends without an answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control word as a number. Everything else in xdp/program_set.py needs the kernel; tests/kernel tests it."""
 
 from __future__ import annotations

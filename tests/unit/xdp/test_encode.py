@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bytes of a policy map: selections, local addresses, rows, starts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """User space and the program agree on every layout, as the program's own compiler sees it."""
 
 from __future__ import annotations

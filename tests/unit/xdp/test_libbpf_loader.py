@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors for a missing or damaged object."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Size classes, the flag that older kernels lack, and errors for the kernel's refusals."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses as keys, and when `starts` takes effect."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory that a machine has left for tables."""
 
 from __future__ import annotations

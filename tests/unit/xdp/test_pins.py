@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pins must be in a bpffs, in a folder of ours."""
 
 from __future__ import annotations

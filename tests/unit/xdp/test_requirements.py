@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ruleset is checked against the program's limits before the kernel is touched."""
 
 from __future__ import annotations

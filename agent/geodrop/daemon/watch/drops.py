@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many packets were dropped in the last minute, from totals that are read every few seconds."""
 
 from __future__ import annotations

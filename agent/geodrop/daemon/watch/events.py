@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All events that lead to an inspection: foreign commits to nf_tables, interfaces, default routes, pins, the clock.
 
 The kernel says little about XDP links: removing a pin is an event of its folder, but a link that is detached through

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differences that come back after each repair: retried with growing pauses, and reported until they are gone.
 
 A program that keeps changing things is another matter (see repairs): each of its changes is a commit of its own, and is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recent repairs: for the status, and to keep a program that fights from filling the log."""
 
 from __future__ import annotations

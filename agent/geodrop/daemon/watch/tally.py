@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the totals of nftables' counters every few seconds, so that they can continue after a flush.
 
 Prometheus would take zero for a restart of the host, and an operator would not find what was dropped. The counters of

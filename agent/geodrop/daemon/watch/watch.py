@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inspect after every event, repair differences, follow interfaces that come and go.
 
 Inspections run one at a time. Events that come meanwhile share the next one, which begins PAUSE later: so a program

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The socket to nf_tables: transactions, dumps and single requests.
 
 A transaction is one sendmsg: nfnetlink runs all its messages, commits or aborts, and queues its answers before sendmsg

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The elements of maps and sets, to and from netlink. Pure.
 
 An interval is two elements: its first address with the verdict, and the first address behind it, flagged as an end. At

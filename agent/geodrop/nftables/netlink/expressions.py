@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nf_tables expressions that geodrop's rules use, as values, to and from netlink. Pure.
 
 Each expression reads or writes register 1, as in nft's own rules, so none names a register. Values are in network byte

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages that make, read and remove tables, chains, rules, maps and counters. Pure.
 
 Every message names the table of geodrop itself, so no message can reach another table.

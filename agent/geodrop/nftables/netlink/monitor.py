@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commits of other programs to nf_tables, as the kernel reports them, with the process that made each.
 
 Every commit ends with one NFT_MSG_NEWGEN to the group NFNLGRP_NFTABLES, which names the process. A filter in the kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sets whose elements are intervals that the kernel removes after a time, and that count their packets. Pure.
 
 As in a map, an interval is two elements (see `elements`). Only the first one has a timeout and a counter: the kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The set of a window, as messages: one element that the kernel lets expire, and reading back when. Pure.
 
 nft lists it as `type mark; flags timeout`, with the time that is left, and reads that back. Its element is the number

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of nf_tables and their attributes as bytes, both ways. Pure.
 
 What all of netlink has in common is in linux/netlink.py. Numbers inside nf_tables values are big-endian. Nested

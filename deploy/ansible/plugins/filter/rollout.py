@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a rollout makes of the output of geodrop: one line for a plan, and the reasons that fail a gate.
 
 Runs on the controller, in Ansible's own process, and needs nothing of it.

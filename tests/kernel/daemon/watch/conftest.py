@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An edge: a host with a daemon and an interface, and a client whose probes show what gets through."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A clock that is set while the daemon runs, or was wrong at its start: kernel and status follow the present clock.
 
 Only for the emulated machine, whose clock is its own.

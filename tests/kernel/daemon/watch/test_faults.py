@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults around the daemon, under continuous probes: enforcement, repair and break glass go on, and no fault cuts off
 an allowed client.
 """

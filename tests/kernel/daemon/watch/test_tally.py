@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counters only grow, whatever another program does to the table, until we remove the table ourselves."""
 
 from __future__ import annotations

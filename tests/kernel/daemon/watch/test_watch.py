@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes by other programs, under continuous probes: what gets through, how long, and who is named as the author."""
 
 from __future__ import annotations

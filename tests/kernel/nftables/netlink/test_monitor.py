@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Foreign commits to nf_tables are noticed and named; our own are not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Repairs that do not last."""
 
 from __future__ import annotations

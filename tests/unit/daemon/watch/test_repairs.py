@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from geodrop.daemon.watch.repairs import KEPT, LOUD, MINUTE, Repair, Repairs
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of a window, and how long one is still open as the kernel says it."""
 
 from __future__ import annotations

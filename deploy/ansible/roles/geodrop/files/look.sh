@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Prints what the role must know of a host, in one connection: a line of JSON on the host, a line with `status --json`
 # (null without geodrop), and the lines of `counters --json`. With the argument `verify` the kernel is compared too.
 # Changes nothing.
