@@ -184,6 +184,7 @@ def test_a_host_that_hangs_takes_its_batch_back(steady: Fleet) -> None:
     steady.write("policy.yaml", JAPAN_DENIED)
     with steady.unnoticed(*ALL, allowed=ALLOWED):
         with steady.begun(*rollout(*SHORT, "-e", "geodrop_min_accepted=20", "-e", "geodrop_timeout=30")) as process:
+            wait_for_canaries(steady)
             wait_for_trial(hanging)
             signal_all(hanging, signal.SIGSTOP)
             try:
@@ -208,6 +209,7 @@ def test_a_controller_that_is_killed_leaves_nothing_on_trial(steady: Fleet) -> N
     more = ("-e", "geodrop_min_accepted=20")
     with steady.unnoticed(*ALL, allowed=ALLOWED):
         with steady.begun(*rollout(*SHORT, *more, "-e", "geodrop_soak=12")) as process:
+            wait_for_canaries(steady)
             for name in REST:
                 wait_for_trial(steady[name])
             os.killpg(process.pid, signal.SIGKILL)
@@ -268,6 +270,17 @@ def is_steady(host: Host, digest: str) -> bool:
         return False
     found = json.loads(done.stdout)
     return (found["digest"], found["confirm"]) == (digest, None)
+
+
+def wait_for_canaries(made: Fleet) -> None:
+    """Wait until the first two batches have changed, each of which may take as long as anything that is waited for."""
+    for name in (QUIET, BUSY):
+        wait_for_change(made[name], made.digest)
+
+
+def wait_for_change(host: Host, digest: str) -> None:
+    """Wait until something else is in force."""
+    host.wait_for(f"the change of {host.name}", lambda: host.status()["digest"] != digest)
 
 
 def wait_for_trial(host: Host) -> None:
