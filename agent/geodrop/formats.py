@@ -18,7 +18,7 @@ FIRST = 1
 LARGEST = (1 << 32) - 1
 """The largest number that the header of a ruleset file can hold."""
 
-UPGRADE = "install that version of geodrop again"
+UPGRADE = "upgrade geodrop to the version that wrote it, or to a later one"
 
 
 class NumberedFormat(NamedTuple):

@@ -159,7 +159,7 @@ groups:
 lists:
   both: {prefixes: [5.0.0.0/8], file: x.txt}
   wrong: {prefixes: [5.0.0.0/33, 6.0.0.9-6.0.0.1]}
-  carriers: {asn: [64496]}
+  carriers: {asn: [AS64496x]}
 corrections:
   10.0.0.0/8: US
   5.0.0.0/8: QQ
@@ -199,7 +199,7 @@ EXPECTED_AT = {
     "both": 8,
     "5.0.0.0/33": 9,
     "6.0.0.9-6.0.0.1": 9,
-    "asn": 10,
+    "AS64496x": 10,
     "10.0.0.0/8": 12,
     "sctp": 16,
     "90-80": 16,
