@@ -130,6 +130,28 @@ def test_root_by_hand_and_the_daemon_share_pins(host: Edge) -> None:
     host.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
+def test_a_first_start_takes_over_a_trial_by_hand(host: Edge) -> None:
+    """Root puts a ruleset on trial on a bpffs that was just mounted, before the daemon ever starts: it starts with the
+    unit of the boot, and with pins and a boot ID that another /proc shows, and the trial goes on.
+    """
+    machine = host.machine
+    kept = f"/var/lib/geodrop/rulesets/{host.status()['digest']}.ruleset"
+    machine.run("systemctl", "stop", "geodrop", "geodrop-boot")
+    machine.run("geodrop", "unload")
+    machine.run("systemctl", "restart", "run-geodrop-bpf.mount")
+    assert machine.run("stat", "--format=%U", "/run/geodrop/bpf").strip() == "root"
+    machine.run("geodrop", "load", kept, "--confirm-within", "1h")
+    assert _on_xdp(host)
+    trial = host.status()["confirm"]["generation"]
+    machine.run("systemctl", "start", "geodrop")
+    assert host.status()["confirm"]["generation"] == trial
+    assert _on_xdp(host)
+    assert machine.run("find", "/run/geodrop/bpf/geodrop", "-not", "-user", "geodrop") == ""
+    assert host.geodrop("confirm").returncode == 0
+    host.wait_for_health()
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
 def test_a_boot_goes_from_nftables_to_xdp(host: Edge) -> None:
     """First nftables judges, before there are interfaces, then xdp, and nothing passes in between."""
     host.power_off()

@@ -205,8 +205,8 @@ class OpenChange:
         In a window that stays, and that does not hold what it should, both are loaded again.
         """
         there, confirm = self._held_generations(), wanted.confirm
-        if confirm is None or ruleset.digest == confirm.digest:
-            # What was asked for already needs no confirmation.
+        if confirm is None or (ruleset.digest == confirm.digest and not confirm.unloaded):
+            # What was asked for already needs no confirmation; what an unload has taken away does.
             return there[ruleset.digest] if same else highest + 1, None
         if same:
             window = self.before.window

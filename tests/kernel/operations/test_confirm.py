@@ -225,10 +225,15 @@ def test_a_boot_in_a_window(host: Host) -> None:
     assert intent.undone is not None
 
 
-def test_nothing_before(host: Host) -> None:
-    """The undo goes back to that, and nothing restores the load; the next explicit one does."""
+@pytest.mark.parametrize("country", ["RU", "CN"])
+def test_nothing_before(host: Host, country: str) -> None:
+    """The undo goes back to that, and nothing restores the load; the next explicit one does.
+
+    Also where the ruleset is the one that was unloaded, perhaps because it had locked somebody out.
+    """
     remove_all(host.config, by_me("unload"))
-    assert host.load("RU", 1).confirm is not None
+    assert host.load(country, 1).confirm is not None
+    assert read_status(host.config)["confirm"]
     until(is_over)
     # The kernel's timer may end some milliseconds before the deadline that is written down.
     until(lambda: read_status(host.config)["unloaded"])
@@ -236,7 +241,7 @@ def test_nothing_before(host: Host) -> None:
     finish_undo(host.config)
     assert BothEngines.here().observe().generation == 0
     assert "was not confirmed" in boot(host.config, by_me("boot"), 0).text
-    host.load("RU", HOUR)
+    host.load(country, HOUR)
     assert roll_back(host.config, by_me("rollback")).text.endswith("as before it, until the next reload")
     assert BothEngines.here().observe().generation == 0
 
