@@ -133,20 +133,20 @@ def _held_by(module: str) -> Iterator[Namespace]:
                 f"{module} ended before it was ready (exit code {holder.wait()})", "see what it said above"
             )
         lock = Path(json.loads(ready)["lock"])
-        stack.callback(_remove_files, lock, [folder for folder in lock.parents if not folder.exists()])
+        stack.callback(_remove_folder, lock.parent, [folder for folder in lock.parents if not folder.exists()])
         yield Namespace(holder.pid, given, said)
 
 
-def _remove_files(lock: Path, made: Sequence[Path]) -> None:
-    """Remove a namespace's lock, the file that a killed daemon left beside it, and the folders `made` for both.
+def _remove_folder(folder: Path, made: Sequence[Path]) -> None:
+    """Remove the folder under /run that belongs to a namespace, with all that is in it, and those `made` around it.
 
-    Folders are removed innermost first, as long as they are empty.
+    `made` are folders that were not there before, innermost first. Those around it stay if others put something there.
     """
-    for name in (lock.name, "daemon"):
-        lock.with_name(name).unlink(missing_ok=True)
+    if folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
     with Excused(errno.ENOTEMPTY, errno.ENOENT):
-        for folder in made:
-            folder.rmdir()
+        for around in made[1:]:
+            around.rmdir()
 
 
 def _stop(holder: subprocess.Popen[str], given: IO[str], said: IO[str]) -> None:
