@@ -98,6 +98,8 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
         ["rollback"],
         ["history"],
         ["doctor"],
+        ["regions"],
+        ["regions", "atlas:eu", "--database", database],
         ["export", ruleset, "--format", "nft"],
         ["export", ruleset, "--format", "json"],
         ["unload"],
