@@ -229,7 +229,7 @@ def test_a_boot_in_a_window(host: Host) -> None:
 def test_nothing_before(host: Host, country: str) -> None:
     """The undo goes back to that, and nothing restores the load; the next explicit one does.
 
-    The ruleset may be the one that was unloaded, perhaps because it had locked somebody out.
+    The ruleset may be the one that was unloaded, perhaps because it had locked an operator out.
     """
     remove_all(host.config, by_me("unload"))
     assert host.load(country, 1).confirm is not None
