@@ -109,9 +109,12 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
         if change.store.exemptions.read():
             settle(change.engines, change.store)
     after = change.engines.observe()
-    waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
+    notes = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems
-    warnings = (*change.store.unwritten(), *waiting, *problems)
+    if asked.confirm_within and not change.confirm:
+        same = f"ruleset {ruleset.digest[:12]} is what was asked for before"
+        notes.append(f"not on trial: {same}, so nothing waits to be confirmed")
+    warnings = (*change.store.unwritten(), *notes, *problems)
     return Outcome(change.before, after, report, warnings=warnings, confirm=change.confirm)
 
 

@@ -118,8 +118,8 @@ def _without_rights(work: Callable[[], None], said: list[Said | OSError]) -> Non
 def _run(command: Sequence[str], message: int, given: Sequence[int]) -> Said:
     """Run a command until it ends. Raises OSError, TimeoutError among them."""
     # Root becomes nobody. Another user loses its capabilities by running a program without ambient ones.
-    nobody = {"user": _NOBODY, "group": _ITS_GROUP, "extra_groups": []} if os.geteuid() == 0 else {}
-    process = subprocess.Popen(  # type: ignore[call-overload]
+    is_root = os.geteuid() == 0
+    process = subprocess.Popen(
         command,
         stdin=message,
         stdout=subprocess.PIPE,
@@ -128,11 +128,13 @@ def _run(command: Sequence[str], message: int, given: Sequence[int]) -> Said:
         env={"PATH": PATH, "LC_ALL": "C"},
         cwd="/",
         start_new_session=True,
-        **nobody,
+        user=_NOBODY if is_root else None,
+        group=_ITS_GROUP if is_root else None,
+        extra_groups=() if is_root else None,
     )
     with process:
         try:
-            out, err = _read(process.stdout.fileno(), process.stderr.fileno())
+            out, err = _read(*(pipe.fileno() for pipe in (process.stdout, process.stderr) if pipe))
             code = process.wait(SECONDS)
         except BaseException:
             process.kill()

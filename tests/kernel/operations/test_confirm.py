@@ -246,6 +246,14 @@ def test_nothing_before(host: Host, country: str) -> None:
     assert BothEngines.here().observe().generation == 0
 
 
+def test_what_was_asked_for_before_is_not_on_trial(host: Host) -> None:
+    """There is nothing to go back to, and it says so, since the operator counts on a way back."""
+    said = "not on trial: ruleset "
+    assert [one for one in host.load("CN", HOUR).warnings if one.startswith(said)]
+    assert read_status(host.config)["confirm"] is None
+    assert not [one for one in host.load("RU", HOUR).warnings if one.startswith(said)]
+
+
 def test_unload_ends_a_window(host: Host) -> None:
     """Nothing comes back at the deadline."""
     host.load("RU", HOUR)
